@@ -1,0 +1,178 @@
+"""The engine's mind: ``decide(state, now)`` says what to do next. Pure and total; all branching of a run is here.
+
+An attempt goes forward (:func:`_advance`) until something dooms it (:func:`_doom_of`), is then ended
+(``ending.next_step``) until the cloud's own list no longer shows it, and is closed. Between attempts
+``selection.next_attempt`` chooses the next offer or settles the run.
+"""
+
+from __future__ import annotations
+
+from orchestrator.plan.budget import reserve_usd
+from orchestrator.plan.offers import Offer
+from orchestrator.run import ending, selection
+from orchestrator.run import events as ev
+from orchestrator.run.events import AnyCommand, Reason
+from orchestrator.run.rules import ALL_RULES, Rules
+from orchestrator.run.state import Attempt, RunState
+from orchestrator.run.timing import backing_off, life_over, life_reason
+from trainer.contract import ExitCode
+
+# what the box's last word means for the attempt; STOPPED and CRASH are decided below
+_VERDICTS: dict[int, Reason] = {
+    ExitCode.DONE: Reason.COMPLETED,
+    ExitCode.BAD_CONFIG: Reason.BAD_CONFIG,
+    ExitCode.BAD_DATA: Reason.BAD_DATA,
+    ExitCode.NO_MODEL: Reason.NO_MODEL,
+    ExitCode.OUT_OF_MEMORY: Reason.OUT_OF_MEMORY,
+    ExitCode.DIVERGED: Reason.DIVERGED,
+    ExitCode.DISK_FULL: Reason.DISK_FULL,
+}
+
+
+def decide(state: RunState, now: float, rules: Rules = ALL_RULES) -> AnyCommand:
+    """The next thing to do. ``now``: unix seconds; a clock behind the journal counts as standing still."""
+    now = max(now, state.last_at)
+    if state.outcome is not None or not state.run:
+        return ev.Done()
+    attempt = state.attempt
+    if attempt is None or not attempt.open:
+        return selection.next_attempt(state, now, rules)
+    if attempt.doomed is None:
+        reason = _doom_of(state, attempt, now, rules)
+        if reason is not None:
+            return ev.Doom(attempt=attempt.number, reason=reason)
+        return _advance(state, attempt, now, rules)
+    return ending.next_step(state, attempt, now, rules)
+
+
+def stop_at(state: RunState, attempt: Attempt) -> float | None:
+    """The soft deadline: by then the box must begin to save. None: nothing limits it."""
+    if attempt.life_s is None:
+        return None
+    policy = state.policy
+    limit = attempt.begun_at + attempt.life_s - policy.closing_s
+    rate = attempt.rate_usd_per_hour
+    if state.cap_usd is not None and rate > 0.0:
+        left = state.cap_usd - state.spent_usd - attempt.extra_usd - reserve_usd(rate, policy)
+        limit = min(limit, attempt.begun_at + left / rate * 3600.0)
+    return limit
+
+
+def _doom_of(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Reason | None:
+    """Why this attempt has to end, or None while it may go on."""
+    if attempt.result is not None:
+        return _verdict(state, attempt)
+    if attempt.create == "failed" and attempt.first_seen_at is None:
+        return attempt.create_reason or Reason.CREATE_FAILED
+    if life_over(attempt, now):
+        return life_reason(state, attempt)
+    if attempt.first_seen_at is None:
+        return _never_appeared(state, attempt, now, rules)
+    if attempt.missing_since is not None:
+        unlisted_s = (attempt.looked_at or 0.0) - attempt.missing_since
+        return Reason.PREEMPTED if unlisted_s >= state.policy.missing_grace_s else None
+    return _misdelivered(state, attempt) or _overdue(state, attempt, now, rules)
+
+
+def _verdict(state: RunState, attempt: Attempt) -> Reason | None:
+    code = attempt.result.exit_code if attempt.result else 0
+    if code == ExitCode.STOPPED:
+        return attempt.stop_reason or state.stop_wanted or life_reason(state, attempt)
+    return _VERDICTS.get(code, Reason.TRAINER_CRASHED)
+
+
+def _never_appeared(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Reason | None:
+    """A create whose instance nobody has seen yet."""
+    if state.stop_wanted is not None:
+        return state.stop_wanted
+    if not rules.launch_grace and attempt.create == "unknown":
+        return attempt.create_reason or Reason.CREATE_FAILED
+    over = now >= attempt.begun_at + state.policy.launch_grace_s
+    looked = attempt.looked_at is not None and attempt.looked_at >= attempt.begun_at + state.policy.launch_grace_s
+    return (attempt.create_reason or Reason.CREATE_FAILED) if over and looked else None
+
+
+def _misdelivered(state: RunState, attempt: Attempt) -> Reason | None:
+    """Read-back: what was delivered must be what was ordered, at no higher rate."""
+    offer: Offer = state.offers[attempt.offer]
+    instance = attempt.instance
+    if instance is None or attempt.submitted_at is not None:
+        return None
+    if instance.gpu and (instance.gpu != offer.gpu or instance.count != offer.count):
+        return Reason.MISMATCH
+    if instance.usd_per_hour > offer.usd_per_hour * (1.0 + state.policy.rate_tolerance):
+        return Reason.RATE_ABOVE_PLAN
+    return None
+
+
+def _overdue(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Reason | None:
+    """Bounds on boot, upload, contact and stop; and a person's wish while nothing is running yet."""
+    policy = state.policy
+    if attempt.submitted_at is None and state.stop_wanted is not None:
+        return state.stop_wanted
+    if not rules.bounded:
+        return None
+    if attempt.ready_at is None:
+        limit = attempt.begun_at + state.offers[attempt.offer].provisioning_s
+        return Reason.NEVER_READY if attempt.looked_at is not None and attempt.looked_at >= limit else None
+    soft = stop_at(state, attempt)
+    if attempt.submitted_at is None and soft is not None and now >= soft:
+        return life_reason(state, attempt)
+    if attempt.stop_intended_at is not None and now >= attempt.stop_intended_at + policy.save_reserve_s:
+        return attempt.stop_reason or Reason.USER
+    if attempt.failures.get("upload", 0) >= policy.max_uploads:
+        return Reason.UPLOAD_FAILED
+    if attempt.lost and attempt.submits > policy.max_resubmits:
+        return Reason.TRAINER_CRASHED
+    silent_s = now - max(attempt.heard_at or 0.0, attempt.ready_at)
+    watched = attempt.looked_at is not None and now - attempt.looked_at < policy.unreachable_s / 2
+    tried = sum(attempt.failures.get(action, 0) for action in ("poll", "submit", "upload", "arm")) >= 3
+    return Reason.UNREACHABLE if silent_s >= policy.unreachable_s and watched and tried else None
+
+
+def _advance(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCommand:
+    """The next step of a healthy attempt."""
+    policy = state.policy
+    number, name = attempt.number, attempt.name
+    if attempt.extra and rules.one_controller and not backing_off(attempt, "destroy", now, policy):
+        return ev.Destroy(attempt=number, name=name, ids=tuple(i.id for i in attempt.extra))
+    look_s = policy.poll_s if attempt.ready_at is None or attempt.missing_since is not None or attempt.extra else policy.look_s
+    due = attempt.looked_at is None or now >= attempt.looked_at + look_s
+    if due and not backing_off(attempt, "look", now, policy):
+        return ev.Look(attempt=number, name=name)
+    if attempt.ready_at is None or attempt.missing_since is not None:
+        return ev.Wait(seconds=policy.poll_s, why="the instance is not ready yet")
+    if not attempt.armed and attempt.life_s is not None and (rules.early_deadline or attempt.uploaded):
+        if backing_off(attempt, "arm", now, policy):
+            return ev.Wait(seconds=policy.retry_s, why="the deadline could not be set; trying again")
+        return ev.Arm(attempt=number, name=name, life_s=max(0.0, attempt.begun_at + attempt.life_s - now))
+    if not attempt.uploaded:
+        if backing_off(attempt, "upload", now, policy):
+            return ev.Wait(seconds=policy.retry_s, why="the upload failed; trying again")
+        return ev.Upload(attempt=number, name=name)
+    if attempt.submitted_at is None or attempt.lost:
+        if backing_off(attempt, "submit", now, policy):
+            return ev.Wait(seconds=policy.retry_s, why="the job could not be started; trying again")
+        soft = stop_at(state, attempt)
+        stop_in_s = None if soft is None else max(0.0, soft - now)
+        return ev.Submit(attempt=number, name=name, stop_in_s=stop_in_s, checkpoint_step=state.checkpoint_step)
+    return _watch(state, attempt, now)
+
+
+def _watch(state: RunState, attempt: Attempt, now: float) -> AnyCommand:
+    """A running job: stop it in time, bring checkpoints home, listen."""
+    policy = state.policy
+    number, name = attempt.number, attempt.name
+    soft = stop_at(state, attempt)
+    reason = state.stop_wanted or (life_reason(state, attempt) if soft is not None and now >= soft else None)
+    if reason is not None and not attempt.stop_asked and not backing_off(attempt, "ask_stop", now, policy):
+        return ev.AskStop(attempt=number, name=name, reason=reason)
+    newer = attempt.box_checkpoint_step > state.checkpoint_step
+    last = attempt.home_checkpoint_at or attempt.submitted_at or now
+    if newer and now >= last + policy.checkpoint_pull_s and not backing_off(attempt, "fetch_checkpoint", now, policy):
+        return ev.FetchCheckpoint(attempt=number, name=name)
+    heard = attempt.heard_at or 0.0
+    if now >= heard + policy.poll_s and not backing_off(attempt, "poll", now, policy):
+        return ev.Poll(attempt=number, name=name, cursor=attempt.cursor)
+    pause_s = heard + policy.poll_s - now
+    return ev.Wait(seconds=pause_s if 0.0 < pause_s <= policy.poll_s else policy.retry_s, why="training")

@@ -1,0 +1,107 @@
+"""Ending an attempt: save what is on the box, destroy it, believe only the Observer, close the bill. Pure."""
+
+from __future__ import annotations
+
+from orchestrator.run import events as ev
+from orchestrator.run.events import AnyCommand, Reason
+from orchestrator.run.rules import Rules
+from orchestrator.run.state import Attempt, RunState, billed
+from orchestrator.run.timing import backing_off, life_over
+from trainer.contract import ExitCode
+
+# the box holds a finished adapter only after these
+_ADAPTER_CODES = (ExitCode.DONE, ExitCode.STOPPED)
+# nothing on such a box is worth fetching: it never ran, or it is gone
+_NOTHING_TO_SAVE = (Reason.MISMATCH, Reason.RATE_ABOVE_PLAN, Reason.NEVER_READY, Reason.PREEMPTED, Reason.NO_CAPACITY, Reason.REFUSED)
+
+
+def next_step(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCommand:
+    """What to do with a doomed attempt."""
+    if attempt.destroys == 0:
+        saving = _save(state, attempt, now, rules)
+        if saving is not None:
+            return saving
+    return _tear_down(state, attempt, now, rules)
+
+
+def _save(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCommand | None:
+    """Bring home what is only on the box; None when there is nothing, or no time left for it."""
+    if attempt.submitted_at is None or attempt.missing_since is not None or attempt.doomed in _NOTHING_TO_SAVE:
+        return None
+    if not _time_to_save(state, attempt, now):
+        return None
+    expected = attempt.result is not None and attempt.result.exit_code in _ADAPTER_CODES
+    if expected and not attempt.pulled:
+        if backing_off(attempt, "pull", now, state.policy):
+            return ev.Wait(seconds=state.policy.retry_s, why="the adapter did not come home whole; trying again")
+        return ev.Pull(attempt=attempt.number, name=attempt.name)
+    if attempt.doomed != Reason.COMPLETED and attempt.box_checkpoint_step > state.checkpoint_step:
+        if attempt.failures.get("fetch_checkpoint", 0) >= state.policy.max_pulls:
+            return None
+        if backing_off(attempt, "fetch_checkpoint", now, state.policy):
+            return ev.Wait(seconds=state.policy.retry_s, why="the checkpoint did not come home whole; trying again")
+        return ev.FetchCheckpoint(attempt=attempt.number, name=attempt.name)
+    return None
+
+
+def _time_to_save(state: RunState, attempt: Attempt, now: float) -> bool:
+    """The end may be postponed inside the budget, never beyond it; a free box is bounded by tries."""
+    policy = state.policy
+    if attempt.life_s is None:
+        return attempt.failures.get("pull", 0) < policy.max_pulls
+    return now < attempt.begun_at + attempt.life_s - policy.teardown_reserve_s
+
+
+def _tear_down(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCommand:
+    policy = state.policy
+    number, name = attempt.number, attempt.name
+    if _gone(state, attempt, now, rules):
+        seconds, dollars = _final_bill(state, attempt, now, rules)
+        return ev.Close(attempt=number, billed_s=seconds, billed_usd=dollars)
+    since = max(attempt.doomed_at or now, state.resumed_at)
+    if now >= since + policy.teardown_give_up_s and attempt.destroys > 0:
+        return ev.GiveUp(attempt=number, why=attempt.failure_detail or "the cloud still lists it")
+    if attempt.destroyed_at is None or _destroy_again(attempt, now, state):
+        return ev.Destroy(attempt=number, name=name)
+    fresh = attempt.looked_at is not None and attempt.looked_at > attempt.destroyed_at
+    pause_s = policy.retry_s if fresh else 0.0
+    if now >= (attempt.looked_at or 0.0) + pause_s and not backing_off(attempt, "look", now, policy):
+        return ev.Look(attempt=number, name=name)
+    return ev.Wait(seconds=policy.retry_s, why="waiting until the cloud no longer lists it")
+
+
+def _destroy_again(attempt: Attempt, now: float, state: RunState) -> bool:
+    """Still listed after the last call: call again, with growing pauses. Never listed: once is enough."""
+    if attempt.destroyed_at is None or attempt.missing_since is not None or attempt.first_seen_at is None:
+        return "destroy" in attempt.failures and not backing_off(attempt, "destroy", now, state.policy) and attempt.destroys < 3
+    wait_s = min(state.policy.retry_cap_s, state.policy.retry_s * 2.0 ** min(attempt.destroys, 10))
+    return now >= attempt.destroyed_at + wait_s
+
+
+def _gone(state: RunState, attempt: Attempt, now: float, rules: Rules) -> bool:
+    """Nothing is left under this name, by the Observer's word, and nothing can still appear."""
+    if attempt.destroyed_at is None:
+        return False
+    if not rules.observed_teardown:
+        return "destroy" not in attempt.failures
+    looked = attempt.looked_at is not None and attempt.looked_at >= attempt.destroyed_at
+    if not looked or attempt.missing_since is None:
+        return False
+    if attempt.first_seen_at is not None or attempt.create == "failed" or not rules.launch_grace:
+        return True
+    # never seen: the create call may still bear an instance
+    born_by = (attempt.create_settled_at or attempt.begun_at) + state.policy.launch_grace_s
+    return (attempt.looked_at or 0.0) >= born_by
+
+
+def _final_bill(state: RunState, attempt: Attempt, now: float, rules: Rules) -> tuple[float, float]:
+    if rules.never_underreport:
+        return billed(attempt, state.policy, now)
+    start = attempt.ready_at or now
+    seconds = max(0.0, (attempt.heard_at or start) - start)
+    return seconds, attempt.rate_usd_per_hour * seconds / 3600.0
+
+
+def may_still_be_charged(attempt: Attempt, now: float) -> bool:
+    """Whether an open attempt may hold an instance right now."""
+    return attempt.open and not (attempt.create == "failed" and attempt.first_seen_at is None) and not life_over(attempt, now)

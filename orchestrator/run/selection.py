@@ -1,0 +1,110 @@
+"""Between attempts: which offer is tried next, or how the run is settled. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+
+from orchestrator.plan.budget import affordable_s
+from orchestrator.plan.offers import Offer
+from orchestrator.run import events as ev
+from orchestrator.run.events import AnyCommand, Outcome, Reason
+from orchestrator.run.rules import Rules
+from orchestrator.run.state import Attempt, RunState
+
+# trying again elsewhere cannot help
+_FATAL = (Reason.BAD_CONFIG, Reason.BAD_DATA, Reason.NO_MODEL, Reason.DIVERGED, Reason.DISK_FULL)
+# the offer itself is no good: never tried a second time
+_STRIKES = (Reason.MISMATCH, Reason.RATE_ABOVE_PLAN, Reason.REFUSED, Reason.OUT_OF_MEMORY, Reason.TRAINER_CRASHED)
+_LIMITS = (Reason.BUDGET, Reason.DEADLINE, Reason.USER)
+MAX_CRASHED_ATTEMPTS = 2  # a trainer that crashed on two machines will crash on the third
+
+
+def instance_name(installation: str, run: str, attempt: int) -> str:
+    """Deterministic: the same attempt of the same run has the same name on every laptop and after every crash.
+
+    Lower-case letters, digits and dashes, so that no provider rewrites it.
+    """
+    return f"ct-{installation}-{run}-{attempt}"
+
+
+def next_attempt(state: RunState, now: float, rules: Rules) -> AnyCommand:
+    """Settle, wait, or begin the next attempt."""
+    last = state.attempt
+    if last is not None:
+        word = _final_word(state, last)
+        if word is not None:
+            return ev.Settle(outcome=word[0], reason=word[1])
+    if state.stop_wanted is not None:
+        outcome = Outcome.INTERRUPTED if state.stop_wanted == Reason.INTERRUPT else Outcome.STOPPED
+        return ev.Settle(outcome=outcome, reason=state.stop_wanted)
+    if len(state.attempts) >= state.policy.max_attempts:
+        return ev.Settle(outcome=Outcome.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED)
+    tried = {index: _tries(state, index) for index in range(len(state.offers))}
+    candidates = [index for index in tried if not _struck(state, index, tried[index])]
+    for index in sorted(candidates, key=lambda i: (tried[i], i)):
+        life_s = _life_s(state, state.offers[index], now)
+        if life_s is not None and life_s < state.policy.useful_s + state.policy.closing_s:
+            continue  # what is left does not reach here; a cheaper offer may still do
+        pause_s = (last.closed_at or now) + state.policy.round_s - now if last is not None and tried[index] else 0.0
+        if pause_s > 0.0:
+            return ev.Wait(seconds=pause_s, why="before an offer is tried again")
+        number = len(state.attempts) + 1
+        name = instance_name(state.installation, state.run, number)
+        return ev.Create(attempt=number, offer=index, name=name, life_s=life_s if rules.early_deadline else None)
+    return _nothing_left(state, bool(candidates), now)
+
+
+def _final_word(state: RunState, last: Attempt) -> tuple[Outcome, Reason] | None:
+    """How the last attempt settles the run, or None when another may follow."""
+    reason = last.doomed or Reason.CREATE_FAILED
+    if reason == Reason.COMPLETED:
+        return (Outcome.SUCCEEDED, reason) if last.pulled else None
+    if reason in _FATAL:
+        return Outcome.FAILED, reason
+    if reason == Reason.INTERRUPT:
+        return Outcome.INTERRUPTED, reason
+    if reason in _LIMITS:
+        kept = last.pulled or state.checkpoint_step > 0 or reason == Reason.USER
+        return (Outcome.STOPPED if kept else Outcome.FAILED), reason
+    crashes = sum(a.doomed == Reason.TRAINER_CRASHED for a in state.attempts)
+    return (Outcome.FAILED, reason) if crashes >= MAX_CRASHED_ATTEMPTS else None
+
+
+def _tries(state: RunState, index: int) -> int:
+    return sum(a.offer == index for a in state.attempts)
+
+
+def _struck(state: RunState, index: int, tries: int) -> bool:
+    """Whether an offer is out of the running."""
+    if tries >= state.policy.max_tries_per_offer:
+        return True
+    if any(a.offer == index and a.doomed in _STRIKES for a in state.attempts):
+        return True
+    too_small = [state.offers[a.offer].usable_gib * state.offers[a.offer].count for a in state.attempts if a.doomed == Reason.OUT_OF_MEMORY]
+    offer = state.offers[index]
+    return bool(too_small) and offer.usable_gib * offer.count <= max(too_small)
+
+
+def _life_s(state: RunState, offer: Offer, now: float) -> float | None:
+    """Seconds an instance of this offer may live; None: free and without a deadline."""
+    left_usd = 0.0 if state.cap_usd is None else state.cap_usd - state.spent_usd
+    limits = [] if offer.free else [affordable_s(left_usd, offer.usd_per_hour, state.policy)]
+    if state.deadline_at is not None:
+        limits.append(max(0.0, state.deadline_at - now))
+    return min(limits) if limits else None
+
+
+def _nothing_left(state: RunState, affordable: bool, now: float) -> AnyCommand:
+    """Every offer is out, or none can be paid for any more."""
+    last = state.attempt
+    if affordable:  # offers remain, but the budget or the deadline does not reach
+        late = state.deadline_at is not None and state.deadline_at - now < state.policy.useful_s + state.policy.closing_s
+        outcome = Outcome.STOPPED if state.checkpoint_step > 0 or state.adapter else Outcome.FAILED
+        return ev.Settle(outcome=outcome, reason=Reason.DEADLINE if late else Reason.BUDGET)
+    reason = last.doomed if last is not None and last.doomed is not None else Reason.NO_OFFER_LEFT
+    return ev.Settle(outcome=Outcome.FAILED, reason=Reason.PULL_FAILED if reason == Reason.COMPLETED else reason)
+
+
+def run_id(seed: str) -> str:
+    """A short run id, from the moment and the job: 8 lower-case hex digits."""
+    return hashlib.sha256(seed.encode()).hexdigest()[:8]

@@ -1,0 +1,31 @@
+"""Small pure questions about time that deciding asks in several places."""
+
+from __future__ import annotations
+
+from orchestrator.plan.budget import Policy
+from orchestrator.run.events import Reason
+from orchestrator.run.state import Attempt, RunState
+
+MAX_DOUBLINGS = 10  # 2**10 times the first wait is beyond every cap
+
+
+def backing_off(attempt: Attempt, action: str, now: float, policy: Policy) -> bool:
+    """Whether the last failure of ``action`` is too recent to try it again; waits double up to the cap."""
+    failed = attempt.failures.get(action, 0)
+    if failed == 0:
+        return False
+    wait_s = min(policy.retry_cap_s, policy.retry_s * 2.0 ** min(failed - 1, MAX_DOUBLINGS))
+    return now < attempt.failed_at.get(action, 0.0) + wait_s
+
+
+def life_over(attempt: Attempt, now: float) -> bool:
+    """The instance's own timer has fired: whatever it was doing, it is ending itself."""
+    return attempt.life_s is not None and now >= attempt.begun_at + attempt.life_s
+
+
+def life_reason(state: RunState, attempt: Attempt) -> Reason:
+    """Which limit set the length of this attempt's life."""
+    deadline_at = state.deadline_at
+    if deadline_at is not None and attempt.life_s is not None and attempt.begun_at + attempt.life_s >= deadline_at - 1.0:
+        return Reason.DEADLINE
+    return Reason.BUDGET
