@@ -36,6 +36,7 @@ CHECKPOINT_DIR = "checkpoints"
 ADAPTER_DIR = "adapter"
 MANIFEST_FILE = "manifest.json"
 LOG_FILE = "trainer.log"
+LOCK_FILE = ".lock"  # held (flock) by the supervisor for as long as it lives
 
 
 class ExitCode(IntEnum):
@@ -172,9 +173,7 @@ def _value(annotation: str, value: object, key: str) -> Any:
             return value
     elif isinstance(value, int) and kinds & {"int", "float"}:
         return value if "int" in kinds else float(value)
-    elif isinstance(value, float) and "float" in kinds:
-        return value
-    elif isinstance(value, str) and "str" in kinds:
+    elif (isinstance(value, float) and "float" in kinds) or (isinstance(value, str) and "str" in kinds):
         return value
     elif isinstance(value, list) and "tuple[str, ...]" in kinds and all(isinstance(v, str) for v in value):
         return tuple(value)

@@ -28,7 +28,9 @@ SCHEMA_VERSION = 1
 BUSY_S = 10.0
 FILE_NAME = "ledger.sqlite"
 # as /proc/mounts and mount(8) name them
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "9p", "ceph", "glusterfs", "lustre", "fuse.sshfs", "afs"})
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "9p", "ceph", "glusterfs", "lustre", "fuse.sshfs", "afs"}
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS installation (id TEXT NOT NULL);
@@ -61,7 +63,8 @@ class Database:
             )
         with translated(path):
             self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            os.chmod(path, 0o600) if os.access(path, os.W_OK) else None
+            if os.access(path, os.W_OK):
+                path.chmod(0o600)
             self._prepare()
 
     def _prepare(self) -> None:
@@ -122,7 +125,9 @@ def _translate(error: sqlite3.DatabaseError, path: Path) -> LedgerProblem:
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LedgerLocked(f"another process has kept {path} locked for {BUSY_S:.0f} s", hint="cloudtune ps, then try again")
     if primary == sqlite3.SQLITE_FULL:
-        return LedgerDiskFull(f"no space left for {path}; everything journalled so far is intact", hint="free some space, then the same command")
+        return LedgerDiskFull(
+            f"no space left for {path}; everything journalled so far is intact", hint="free some space, then the same command"
+        )
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return LedgerReadOnly(f"{path} cannot be written ({error})", hint=f"check the owner and mode of {path.parent}")
     if primary == sqlite3.SQLITE_IOERR:

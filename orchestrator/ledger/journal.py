@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,10 +23,12 @@ from orchestrator.run.events import AnyEvent, Reason
 from orchestrator.run.ports import LeaseLost
 from orchestrator.run.state import RunState, apply
 
+LOCK_TRIES = 3
+LOCK_PAUSE_S = 0.05
 BEAT_S = 15.0  # the lease's heartbeat is written this often
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)  # type: ignore[arg-type]
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +67,19 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def add(self, record: RunRecord) -> None:
-        """Enter a run, before its first event."""
+    def add(self, record: RunRecord, first: AnyEvent) -> None:
+        """Enter a run together with its first event."""
+        body = encode(first)
         with self.database.transaction() as connection:
             values = (record.run, record.created_at, record.folder, record.source, record.fingerprint, record.spec)
             connection.execute("INSERT INTO runs VALUES (?,?,?,?,?,?)", values)
+            connection.execute("INSERT INTO events VALUES (?,?,?,?)", (record.run, 1, body, chain(b"", body)))
 
     def runs(self) -> list[RunRecord]:
         """Every run, the newest first."""
-        rows = self.database.read("SELECT run, created_at, folder, source, fingerprint, spec FROM runs ORDER BY created_at DESC, rowid DESC")
+        rows = self.database.read(
+            "SELECT run, created_at, folder, source, fingerprint, spec FROM runs ORDER BY created_at DESC, rowid DESC"
+        )
         return [_record(row) for row in rows]
 
     def find(self, given: str) -> RunRecord:
@@ -96,6 +103,14 @@ class Ledger:
             previous = stored
         return found
 
+    def tail(self, run: str) -> tuple[int, bytes]:
+        """Number and checksum of the last event; (0, b"") before the first."""
+        rows = self.database.read("SELECT seq, chain FROM events WHERE run=? ORDER BY seq DESC LIMIT 1", (run,))
+        for seq, link in rows:
+            if isinstance(seq, int) and isinstance(link, bytes):
+                return seq, link
+        return 0, b""
+
     def state(self, run: str) -> RunState:
         """The fold of a run's events."""
         state = RunState()
@@ -117,7 +132,12 @@ class Ledger:
 def _record(row: tuple[object, ...]) -> RunRecord:
     run, created_at, folder, source, fingerprint, spec = row
     return RunRecord(
-        run=str(run), created_at=float(str(created_at)), folder=str(folder), source=str(source), fingerprint=str(fingerprint), spec=str(spec)
+        run=str(run),
+        created_at=float(str(created_at)),
+        folder=str(folder),
+        source=str(source),
+        fingerprint=str(fingerprint),
+        spec=str(spec),
     )
 
 
@@ -129,8 +149,7 @@ class RunJournal:
         self._run = run
         self._token = token
         self._beat_at = clock_now
-        rows = ledger.database.read("SELECT seq, chain FROM events WHERE run=? ORDER BY seq DESC LIMIT 1", (run,))
-        self._seq, self._chain = (int(str(rows[0][0])), bytes(rows[0][1])) if rows else (0, b"")  # type: ignore[call-overload]
+        self._seq, self._chain = ledger.tail(run)
 
     def events(self) -> list[AnyEvent]:
         return self._ledger.events(self._run)
@@ -179,9 +198,7 @@ class RunLock:
     def __enter__(self) -> RunLock:
         handle = open(self._path, "a+", encoding="utf-8")  # held until __exit__
         os.set_inheritable(handle.fileno(), False)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _locked(handle):
             handle.seek(0)
             holder = handle.read().strip()
             handle.close()
@@ -189,7 +206,7 @@ class RunLock:
                 f"run {self._run} is controlled by another cloudtune" + (f" (process {holder})" if holder else ""),
                 hint=f"cloudtune attach {self._run} watches it; cloudtune stop {self._run} ends it",
                 charged="whatever that run is using",
-            ) from error
+            )
         handle.seek(0)
         handle.truncate()
         handle.write(json.dumps(os.getpid()))
@@ -201,3 +218,23 @@ class RunLock:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+
+
+def _locked(handle: IO[str]) -> bool:
+    """Take the lock, patiently enough that a mere look at it (:func:`is_controlled`) is not in the way."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(LOCK_PAUSE_S)
+    return False
+
+
+def is_controlled(folder: Path, run: str) -> bool:
+    """Whether a living process holds the run's lock."""
+    try:
+        with RunLock(folder, run):
+            return False
+    except RunBusy:
+        return True

@@ -35,9 +35,7 @@ class DatasetSpec:
     ] = "auto"
     eval_fraction: Annotated[float, Meta(ge=0.0, lt=1.0, description="share of rows held out for evaluation")] = 0.1
     eval_rows: Annotated[int, Meta(ge=0, description="at most so many rows are held out; 0 switches evaluation off")] = 500
-    max_rows: Annotated[
-        Annotated[int, Meta(ge=2)] | None, Meta(description="use only so many rows, drawn with the seed")
-    ] = None
+    max_rows: Annotated[Annotated[int, Meta(ge=2)] | None, Meta(description="use only so many rows, drawn with the seed")] = None
     prompt: Annotated[str | None, Meta(description="template over the columns, such as 'Review: {text}\\nSentiment:'")] = None
     completion: Annotated[str | None, Meta(description="template for the answer, such as ' {label}'")] = None
     text: Annotated[str | None, Meta(description="template for the text that is classified, or for plain text")] = None

@@ -1,0 +1,175 @@
+"""The ``cloudtune`` command: options and help. Logic and heavy imports live elsewhere, behind each command's body."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.cli.output import Format, choose, show_error
+from orchestrator.errors import CloudtuneError, ExitCode
+
+_EPILOG = (
+    "Exit codes: 0 ok · 1 a bug · 2 bad usage, spec or data · 3 no offer fits · 4 stopped by budget or deadline, adapter saved · "
+    "5 training failed · 6 teardown unconfirmed · 130 interrupted"
+)
+
+app = typer.Typer(
+    name="cloudtune",
+    help="Fine-tune on the cheapest GPU that fits: never more than the budget, the adapter comes home, nothing is left running.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JobArgument = Annotated[Path | None, typer.Argument(metavar="JOB", help="Job file or folder; default ./cloudtune.yaml", show_default=False)]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or its first characters (cloudtune ps)")]
+OutputOption = Annotated[Format, typer.Option("--output", "-o", help="text, or one JSON document on stdout")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the answer")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"cloudtune {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")] = False,
+) -> None:
+    """Fine-tune on the cheapest GPU that fits: never more than the budget, the adapter comes home, nothing is left running."""
+
+
+@app.command(rich_help_panel="Start")
+def init(
+    template: Annotated[
+        str | None, typer.Argument(metavar="[TEMPLATE]", help="sentiment, preference or chat-sft", show_default=False)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="New folder; default: the template's name", show_default=False)
+    ] = None,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Make a job folder from a task template. Without TEMPLATE: list the templates."""
+    choose(output)
+    from orchestrator.cli import init as command
+
+    command.run(template, folder)
+
+
+@app.command(rich_help_panel="Start")
+def run(
+    job: JobArgument = None,
+    budget: Annotated[float | None, typer.Option("--budget", help="The most it may cost, in dollars", show_default=False)] = None,
+    deadline: Annotated[str | None, typer.Option("--deadline", help="The longest it may take: 8h, 90m", show_default=False)] = None,
+    infra: Annotated[str | None, typer.Option("--infra", help="Where to run: local", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Another model than the job file's", show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done")] = False,
+    output: OutputOption = Format.TEXT,
+    quiet: QuietOption = False,
+) -> None:
+    """Train, bring the adapter home, leave nothing running. The same command again goes on where something broke."""
+    choose(output, quiet)
+    from orchestrator.cli import running
+
+    flags = {
+        ("limits", "budget_usd"): budget,
+        ("limits", "deadline"): deadline,
+        ("resources", "infra"): infra.split(",") if infra else None,
+        ("model",): model,
+    }
+    raise typer.Exit(running.run(job, flags, ask=not yes, dry_run=dry_run))
+
+
+@app.command(rich_help_panel="Watch and steer")
+def ps(
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Settled runs too")] = False, output: OutputOption = Format.TEXT
+) -> None:
+    """List runs: where they stand and what they have cost."""
+    choose(output)
+    from orchestrator.cli import watching
+
+    watching.ps(everything)
+
+
+@app.command(rich_help_panel="Watch and steer")
+def logs(
+    run: RunArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends")] = False,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Print what the box has said."""
+    choose(output)
+    from orchestrator.cli import watching
+
+    watching.logs(run, follow)
+
+
+@app.command(rich_help_panel="Watch and steer")
+def attach(run: RunArgument, output: OutputOption = Format.TEXT, quiet: QuietOption = False) -> None:
+    """Watch a run until it ends; take it over when nobody controls it."""
+    choose(output, quiet)
+    from orchestrator.cli import running
+
+    raise typer.Exit(running.attach(run))
+
+
+@app.command(rich_help_panel="Watch and steer")
+def stop(run: RunArgument, output: OutputOption = Format.TEXT, quiet: QuietOption = False) -> None:
+    """End a run: save, bring home what was learned, tear down."""
+    choose(output, quiet)
+    from orchestrator.cli import running
+
+    raise typer.Exit(running.stop(run))
+
+
+@app.command(rich_help_panel="Results")
+def pull(
+    run: RunArgument,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder for the adapter; default: the job's output.adapter", show_default=False)
+    ] = None,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Put a run's adapter, verified, where you want it."""
+    choose(output)
+    from orchestrator.cli import running
+
+    running.pull(run, to)
+
+
+@app.command(rich_help_panel="Start")
+def schema() -> None:
+    """Print the JSON schema of cloudtune.yaml, for editors."""
+    from orchestrator.cli.output import print_json
+    from orchestrator.spec.schema import job_schema
+
+    print_json(job_schema())
+
+
+def main() -> None:
+    """Entry point of the ``cloudtune`` command; exits the process."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = ExitCode.INTERRUPTED
+    except typer.TyperException as error:
+        from typer.rich_utils import rich_format_error
+
+        rich_format_error(error)  # type: ignore[arg-type]  # typer's own subclass, which it does not export
+        code = ExitCode.USAGE
+    except CloudtuneError as error:
+        show_error(error)
+        code = error.exit_code
+    except BrokenPipeError:
+        code = ExitCode.OK  # the reader of our output has seen enough
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    sys.exit(int(code or 0))

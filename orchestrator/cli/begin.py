@@ -1,0 +1,117 @@
+"""Before anything is started: every check that can be made here; then the run to go on with, or a new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.backends.bundle import fingerprint, write_bundle
+from orchestrator.backends.home import check_output
+from orchestrator.backends.models import check_model
+from orchestrator.cli import wiring
+from orchestrator.data.prepare import Prepared, prepare
+from orchestrator.errors import UsageProblem
+from orchestrator.ledger.journal import Ledger, RunRecord
+from orchestrator.ledger.paths import private, run_dir
+from orchestrator.plan.budget import Policy
+from orchestrator.plan.offers import Offer
+from orchestrator.run.events import Outcome, Planned
+from orchestrator.run.selection import run_id
+from orchestrator.run.state import RunState
+from orchestrator.spec.jobspec import Job
+from trainer.contract import CHECKPOINT_DIR, newest_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A job that may be started."""
+
+    prepared: Prepared
+    offers: tuple[Offer, ...]
+    policy: Policy
+    fingerprint: str
+    sentence: str
+
+
+def preflight(job: Job) -> Checked:
+    """Everything that can go wrong and can be known now. Raises UsageProblem, DataProblem or ModelProblem."""
+    prepared = prepare(job)
+    offers, policy = wiring.offers_for(job)
+    check_output(wiring.output_folder(job))
+    check_model(job)
+    return Checked(prepared=prepared, offers=offers, policy=policy, fingerprint=fingerprint(job, prepared), sentence=prepared.sentence)
+
+
+def begin(ledger: Ledger, job: Job, checked: Checked) -> RunRecord:
+    """The unfinished run of this very job, or a new one, entered in the ledger with its upload written."""
+    earlier = [record for record in ledger.runs() if record.folder == job.folder]
+    for record in earlier:
+        state = ledger.state(record.run)
+        if state.outcome is not None and _receipt_seen(record):
+            continue
+        if record.fingerprint == checked.fingerprint:
+            return record
+        if state.outcome is None:
+            raise UsageProblem(
+                f"run {record.run} of this folder is not finished, and the job has changed since",
+                hint=f"cloudtune attach {record.run} finishes it as it was; cloudtune stop {record.run} ends it",
+                charged=f"{state.attempt.name}" if state.attempt is not None and state.attempt.open else "nothing",
+            )
+    return _new_run(ledger, job, checked, _to_continue(ledger, earlier, checked.fingerprint))
+
+
+def _receipt_seen(record: RunRecord) -> bool:
+    """A run that settled but whose receipt was never shown is finished by showing it, not by training again."""
+    return (run_dir(record.run) / "receipt.json").exists()
+
+
+def _to_continue(ledger: Ledger, earlier: list[RunRecord], wanted: str) -> tuple[RunRecord, RunState] | None:
+    """The newest run of the same job, if it ended early and left a checkpoint at home."""
+    same = [record for record in earlier if record.fingerprint == wanted]
+    if not same:
+        return None
+    state = ledger.state(same[0].run)
+    if state.outcome == Outcome.SUCCEEDED or newest_checkpoint(run_dir(same[0].run) / CHECKPOINT_DIR) is None:
+        return None
+    return same[0], state
+
+
+def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunRecord, RunState] | None) -> RunRecord:
+    now = time.time()
+    run = run_id(f"{checked.fingerprint}{now}{os.getpid()}{os.urandom(8).hex()}")
+    folder = private(run_dir(run))
+    write_bundle(folder / wiring.BUNDLE_DIR, job, checked.prepared)
+    step = 0
+    if previous is not None:
+        source = newest_checkpoint(run_dir(previous[0].run) / CHECKPOINT_DIR)
+        if source is not None:
+            shutil.copytree(source, private(folder / CHECKPOINT_DIR) / source.name)
+            step = int(source.name.removeprefix("step-"))
+    record = RunRecord(
+        run=run,
+        created_at=now,
+        folder=job.folder,
+        source=str(Path(job.source).absolute()),
+        fingerprint=checked.fingerprint,
+        spec=json.dumps(msgspec.to_builtins(job.spec)),
+    )
+    planned = Planned(
+        at=now,
+        run=run,
+        installation=ledger.database.installation(),
+        fingerprint=checked.fingerprint,
+        offers=checked.offers,
+        cap_usd=job.spec.limits.budget_usd,
+        deadline_s=job.spec.limits.deadline_s,
+        policy=checked.policy,
+        continues=previous[0].run if previous is not None and step else None,
+        checkpoint_step=step,
+    )
+    ledger.add(record, planned)
+    return record

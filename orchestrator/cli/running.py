@@ -1,0 +1,170 @@
+"""run, attach, stop, pull: begin or find a run, drive it, say how it ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from orchestrator.cli import output, wiring
+from orchestrator.cli.begin import begin, preflight
+from orchestrator.cli.receipt_view import print_receipt
+from orchestrator.cli.run_view import RunView
+from orchestrator.errors import ExitCode, RunBusy, TeardownUnconfirmed, UsageProblem
+from orchestrator.ledger.journal import Ledger, RunLock, RunRecord, is_controlled, take_over
+from orchestrator.ledger.paths import config_dir, run_dir
+from orchestrator.ledger.receipt import exit_code, receipt
+from orchestrator.run.drive import drive
+from orchestrator.run.events import Reason
+from orchestrator.run.ports import LeaseLost
+from orchestrator.run.state import RunState
+from orchestrator.spec.parse import Key, find_job_file, load_job
+from trainer.contract import write_atomically
+
+RECEIPT_FILE = "receipt.json"
+FOLLOW_S = 1.0
+
+
+def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool) -> int:
+    """The ``run`` command. Returns the exit code."""
+    job = load_job(find_job_file(path), flags=flags, user_config=config_dir() / "config.yaml")
+    checked = preflight(job)
+    console = output.messages()
+    console.print(checked.sentence)
+    if dry_run:
+        if output.as_json():
+            output.print_json(
+                {"dry_run": True, "job": job.source, "found": checked.sentence, "offers": [o.title() for o in checked.offers]}
+            )
+        else:
+            output.answers().print(f"Would train on {checked.offers[0].title()}. Nothing was started.")
+        return ExitCode.OK
+    ledger = wiring.open_ledger()
+    record = begin(ledger, job, checked)
+    return _finish(ledger, record, conduct(ledger, record))
+
+
+def conduct(ledger: Ledger, record: RunRecord) -> RunState:
+    """Take the run's lock and lease and drive it to its end. Raises RunBusy when another process does."""
+    with RunLock(run_dir(record.run), record.run), _interrupts() as interrupts, RunView(record) as view:
+        state = ledger.state(record.run)
+        if state.outcome is not None:
+            return state
+        controller = f"{socket.gethostname()}:{os.getpid()}"
+        journal = take_over(ledger, record.run, controller=controller, now=time.time())
+        ports = wiring.ports_for(record, interrupted=interrupts.reason, on_event=view.on_event, on_news=view.on_news)
+        view.resume(state)
+        try:
+            return drive(journal, ports, controller=controller)
+        except LeaseLost as error:
+            raise RunBusy(str(error), hint=f"cloudtune attach {record.run}") from error
+
+
+def _finish(ledger: Ledger, record: RunRecord, state: RunState) -> int:
+    """Print the receipt, or say that the end is not proved."""
+    if state.outcome is None:
+        attempt = state.attempt
+        raise TeardownUnconfirmed(
+            f"run {record.run}: teardown is not confirmed: {attempt.failure_detail if attempt else ''}".rstrip(": "),
+            hint=f"cloudtune attach {record.run} tries again",
+            charged=f"perhaps {attempt.name}" if attempt else "unknown",
+        )
+    backend = state.offers[0].backend
+    document = receipt(state, output=str(wiring.record_output(record)), observer=wiring.observer_title(backend))
+    print_receipt(document, run_dir(record.run))
+    write_atomically(run_dir(record.run) / RECEIPT_FILE, output.dump(document))
+    return exit_code(state)
+
+
+def attach(given: str) -> int:
+    """The ``attach`` command: drive the run if nobody does, else watch."""
+    ledger = wiring.open_ledger()
+    record = ledger.find(given)
+    while True:
+        try:
+            return _finish(ledger, record, conduct(ledger, record))
+        except RunBusy:
+            _watch(ledger, record)
+
+
+def _watch(ledger: Ledger, record: RunRecord) -> None:
+    """Show a run that another process drives, until it has settled or its controller is gone."""
+    with RunView(record) as view:
+        while True:
+            state = ledger.state(record.run)
+            view.resume(state)
+            if state.outcome is not None or not is_controlled(run_dir(record.run), record.run):
+                return
+            time.sleep(FOLLOW_S)
+
+
+def stop(given: str) -> int:
+    """The ``stop`` command: ask the controller, or be it."""
+    ledger = wiring.open_ledger()
+    record = ledger.find(given)
+    state = ledger.state(record.run)
+    if state.outcome is None:
+        ledger.wish(record.run, Reason.USER, time.time())
+    else:
+        output.messages().print(f"run {record.run} has ended already: {state.outcome.value}")
+    attach(record.run)
+    return ExitCode.OK
+
+
+def pull(given: str, to: Path | None) -> None:
+    """The ``pull`` command: install the adapter that is safe at home."""
+    from orchestrator.backends.home import HomeEscrow, check_output
+    from orchestrator.run.ports import HashMismatch, Parcel
+    from trainer.contract import ADAPTER_DIR
+
+    ledger = wiring.open_ledger()
+    record = ledger.find(given)
+    state = ledger.state(record.run)
+    if not state.adapter:
+        reason = "it has not finished" if state.outcome is None else f"it ended {state.outcome.value}"
+        raise UsageProblem(f"run {record.run} has no adapter at home: {reason}", hint=f"cloudtune attach {record.run}")
+    target = to.absolute() if to is not None else wiring.record_output(record)
+    check_output(target)
+    escrow = HomeEscrow(run_dir(record.run), target)
+    try:
+        files = escrow.verify(Parcel(cargo="adapter", step=0, place=run_dir(record.run) / ADAPTER_DIR))
+    except HashMismatch as error:
+        raise UsageProblem(f"run {record.run}: the copy at home is damaged: {error}") from error
+    escrow.install()
+    if output.as_json():
+        output.print_json({"run": record.run, "adapter": {"path": str(target), "sha256": files}})
+    else:
+        output.answers().print(f"adapter of run {record.run}: {target}", markup=False)
+
+
+class _Interrupts:
+    """Ctrl-C and SIGTERM: the first is a wish, the second leaves at once."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def reason(self) -> Reason | None:
+        return Reason.INTERRUPT if self._count else None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count > 1:
+            raise KeyboardInterrupt
+        output.messages().print("stopping: saving a checkpoint and tearing down (once more to leave at once; the same command goes on)")
+
+
+@contextmanager
+def _interrupts() -> Iterator[_Interrupts]:
+    interrupts = _Interrupts()
+    before = {number: signal.signal(number, interrupts.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupts
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

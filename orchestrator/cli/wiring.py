@@ -1,0 +1,111 @@
+"""Puts the ports together: ledger, clock, escrow and the backend of a run. The only place that knows every backend."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator.errors import MissingExtra, UsageProblem
+from orchestrator.ledger.database import FILE_NAME, Database
+from orchestrator.ledger.journal import Ledger, RunRecord
+from orchestrator.ledger.paths import run_dir, state_dir
+from orchestrator.plan.budget import Policy
+from orchestrator.plan.offers import Offer
+from orchestrator.run.events import Reason
+from orchestrator.run.ports import News, Ports
+from orchestrator.spec.jobspec import Job, JobSpec
+
+BUNDLE_DIR = "bundle"
+NEVER_S = 1e9
+
+
+def open_ledger() -> Ledger:
+    """The ledger of this user. Raises LedgerProblem."""
+    return Ledger(Database(state_dir() / FILE_NAME))
+
+
+def local_offer() -> Offer:
+    """This machine, as an offer at $0."""
+    return Offer(backend="local", cloud="local", gpu="CPU or GPU", guard="create-time", source="this machine", provisioning_s=60.0)
+
+
+def local_policy() -> Policy:
+    """Bounds for a box that is this machine: no cloud to wait for, and no money to save."""
+    return Policy(
+        launch_grace_s=5.0,
+        missing_grace_s=2.0,
+        timer_granularity_s=2.0,
+        save_reserve_s=60.0,
+        pull_reserve_s=10.0,
+        teardown_reserve_s=10.0,
+        useful_s=10.0,
+        poll_s=0.5,
+        look_s=10.0,
+        round_s=1.0,
+        retry_s=0.5,
+        retry_cap_s=10.0,
+        teardown_give_up_s=120.0,
+        checkpoint_pull_s=NEVER_S,
+    )
+
+
+def offers_for(job: Job) -> tuple[tuple[Offer, ...], Policy]:
+    """What this job may run on. Raises UsageProblem for places that are not built yet, MissingExtra without torch."""
+    wanted = job.spec.resources.infra or ("local",)
+    unknown = [place for place in wanted if place != "local"]
+    if "local" not in wanted:
+        raise UsageProblem(f"--infra {unknown[0]} is not built yet", hint="--infra local trains on this machine, for $0")
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra("training on this machine", "train")
+    return (local_offer(),), local_policy()
+
+
+def output_folder(job: Job) -> Path:
+    """Where the adapter goes, absolute."""
+    return Path(job.folder, job.spec.output.adapter)
+
+
+def record_output(record: RunRecord) -> Path:
+    """The same, from the ledger."""
+    return Path(record.folder, msgspec.json.decode(record.spec, type=JobSpec).output.adapter)
+
+
+def ports_for(
+    record: RunRecord,
+    *,
+    interrupted: Callable[[], Reason | None],
+    on_event: Callable[[Any, Any], None],
+    on_news: Callable[[int, News], None],
+) -> Ports:
+    """The ports of one run. Everything they need is in the ledger and in the run's folder."""
+    from orchestrator.backends.clock import SystemClock
+    from orchestrator.backends.home import HomeEscrow
+    from orchestrator.backends.local import LocalBox
+
+    folder = run_dir(record.run)
+    escrow = HomeEscrow(folder, record_output(record))
+    box = LocalBox(state_dir() / "local", folder / BUNDLE_DIR, folder)
+
+    def news(attempt: int, cursor: int, said: News) -> None:
+        escrow.record(attempt, cursor, said)
+        on_news(attempt, said)
+
+    return Ports(
+        providers={"local": box},
+        observers={"local": box},
+        remotes={"local": box},
+        escrow=escrow,
+        clock=SystemClock(),
+        interrupted=interrupted,
+        on_news=news,
+        on_event=on_event,
+    )
+
+
+def observer_title(backend: str) -> str:
+    """Who proves the teardown, in words."""
+    return {"local": "this machine's process list and disk"}.get(backend, backend)

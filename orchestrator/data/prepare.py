@@ -1,0 +1,85 @@
+"""A job's dataset as two lists of canonical rows, train and held out. Every row is checked; nothing is written."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.data.readers import Row, read_rows
+from orchestrator.data.shape import Canonical, Shape, shape_of
+from orchestrator.errors import DataProblem
+from orchestrator.spec.jobspec import Job, JobSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What the trainer will see."""
+
+    train: tuple[Canonical, ...]
+    held_out: tuple[Canonical, ...]
+    labels: tuple[str, ...]  # in a fixed order; empty when rows carry none
+    sentence: str  # what was found, for a person
+
+
+def prepare(job: Job) -> Prepared:
+    """Read, check, convert and split. Raises DataProblem or UsageProblem; the split depends on the seed alone."""
+    spec = job.spec
+    path = Path(job.folder, spec.dataset.path)
+    rows, shape = _canonical(spec, path)
+    if spec.dataset.max_rows is not None and len(rows) > spec.dataset.max_rows:
+        keep = sorted(random.Random(spec.training.seed).sample(range(len(rows)), spec.dataset.max_rows))  # noqa: S311
+        rows = [rows[i] for i in keep]
+    if spec.dataset.eval_path is not None:
+        train, held_out = rows, _canonical(spec, Path(job.folder, spec.dataset.eval_path))[0][: spec.dataset.eval_rows or None]
+    else:
+        train, held_out = _split(rows, spec)
+    labels = _labels(spec, train, held_out, path) if shape.labelled else ()
+    counts = ", ".join(f"{label} {count}" for label, count in Counter(r["label"] for r in train).items()) if labels else ""
+    sentence = f"{len(train)} rows to train on and {len(held_out)} held out: {shape.sentence}" + (f" ({counts})" if counts else "")
+    return Prepared(train=tuple(train), held_out=tuple(held_out), labels=labels, sentence=sentence)
+
+
+def _canonical(spec: JobSpec, path: Path) -> tuple[list[Canonical], Shape]:
+    read = list(read_rows(path))
+    if not read:
+        raise DataProblem(f"dataset {path} has no rows")
+    shape = shape_of(spec, list(read[0].values), str(path))
+    return [_convert(shape, row, path) for row in read], shape
+
+
+def _convert(shape: Shape, row: Row, path: Path) -> Canonical:
+    return shape.convert(row.values, f"{path}:{row.line}")
+
+
+def _split(rows: list[Canonical], spec: JobSpec) -> tuple[list[Canonical], list[Canonical]]:
+    """Hold out a share, the same share of every label, and never a label's only row."""
+    data = spec.dataset
+    share = min(data.eval_fraction, data.eval_rows / len(rows))
+    if share <= 0.0:
+        return rows, []
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(str(row.get("label", "")), []).append(index)
+    chance = random.Random(spec.training.seed)  # noqa: S311  # a reproducible split, not a secret
+    chosen: set[int] = set()
+    for label in sorted(groups):
+        members = groups[label]
+        count = min(round(len(members) * share), len(members) - 1)
+        chosen.update(chance.sample(members, max(0, count)))
+    return [r for i, r in enumerate(rows) if i not in chosen], [r for i, r in enumerate(rows) if i in chosen]
+
+
+def _labels(spec: JobSpec, train: list[Canonical], held_out: list[Canonical], path: Path) -> tuple[str, ...]:
+    seen = {str(row["label"]) for row in train}
+    unseen = sorted({str(row["label"]) for row in held_out} - seen)
+    if unseen:
+        raise DataProblem(
+            f"label {unseen[0]!r} is in the held-out rows but never in training", hint="add training rows with it, or drop it"
+        )
+    if len(seen) < 2:
+        raise DataProblem(f"{path}: every training row has the label {next(iter(seen))!r}", hint="at least two labels are needed")
+    stated = spec.dataset.labels
+    order = tuple(stated.values()) if isinstance(stated, dict) else stated
+    return tuple(dict.fromkeys(label for label in order if label in seen)) if order else tuple(sorted(seen))
