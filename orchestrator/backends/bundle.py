@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-import trainer
+from trainer import contract
 from orchestrator.data.prepare import Prepared
 from orchestrator.ledger.paths import private
 from orchestrator.spec.jobspec import Job, JobSpec
@@ -78,9 +78,14 @@ def _write(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
+def code_root() -> Path:
+    """The folder that holds the ``trainer`` package here."""
+    return Path(contract.__file__).parent.parent
+
+
 def trainer_files() -> list[tuple[Path, str]]:
     """The trainer's own files: (path here, path on the box relative to the code folder)."""
-    root = Path(trainer.__file__).parent
+    root = code_root() / TRAINER_DIR
     found = sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     return [(path, f"{TRAINER_DIR}/{path.relative_to(root).as_posix()}") for path in found]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.backends.bundle import CONFIG_FILE, JOB_DIR, WORK_DIR, copy_files, trainer_files
+from orchestrator.backends.bundle import CONFIG_FILE, JOB_DIR, WORK_DIR, code_root, copy_files, trainer_files
 from orchestrator.backends.home import INCOMING_DIR
 from orchestrator.backends.progress import read_news
 from orchestrator.ledger.paths import private
@@ -177,7 +177,7 @@ class LocalBox:
     def _spawn(self, arguments: list[str], name: str, log: str) -> dict[str, float]:
         box = self._box(name)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CLOUDTUNE_") and k != "PYTHONHOME"}
-        environment |= {MARK: name, "PYTHONPATH": str(box) if (box / "trainer").is_dir() else str(_code_root()), "PYTHONUNBUFFERED": "1"}
+        environment |= {MARK: name, "PYTHONPATH": str(box) if (box / "trainer").is_dir() else str(code_root()), "PYTHONUNBUFFERED": "1"}
         with open(box / log, "ab") as output:
             process = subprocess.Popen(
                 arguments, cwd=box, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -211,12 +211,6 @@ class LocalBox:
 
     def _reap(self) -> None:
         self._started = [process for process in self._started if process.poll() is None]
-
-
-def _code_root() -> Path:
-    import trainer
-
-    return Path(trainer.__file__).parent.parent
 
 
 def _lock_held(path: Path) -> bool:

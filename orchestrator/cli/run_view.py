@@ -14,6 +14,7 @@ from orchestrator.run.state import Phase, RunState
 from trainer.contract import Kind
 
 PLAIN_EVERY_S = 10.0
+SAMPLE_CHARS = 160
 _PHASE_WORDS = {
     "loading": "loading the model",
     "evaluating_before": "scoring the untrained model",
@@ -79,6 +80,8 @@ class RunView:
                 self._say(f"out of memory: {line.get('change', '')}")
             elif kind == Kind.EVALUATION:
                 self._say(_score(line))
+            elif kind == Kind.SAMPLE:
+                self._say(f"sample {line.get('when')} training: {_short(line.get('prompt'))} -> {_short(line.get('text'))}")
             elif kind == Kind.RESUMED:
                 self._say(f"training goes on after step {line.get('step')}")
 
@@ -163,3 +166,9 @@ def _score(line: dict[str, Any]) -> str:
         return ""
     shown = f"{value:.1%}" if line.get("metric") == "accuracy" else f"{value:.3f}"
     return f"{line.get('metric')} {line.get('when')} training: {shown} on {line.get('rows')} held-out rows"
+
+
+def _short(text: object) -> str:
+    """A prompt or an answer on one line, its end kept."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= SAMPLE_CHARS else "…" + line[-SAMPLE_CHARS:]

@@ -40,6 +40,7 @@ def local_policy() -> Policy:
         missing_grace_s=2.0,
         timer_granularity_s=2.0,
         save_reserve_s=60.0,
+        stop_patience_s=900.0,  # a slow processor takes minutes over one step, and waiting costs nothing
         pull_reserve_s=10.0,
         teardown_reserve_s=10.0,
         useful_s=10.0,

@@ -17,6 +17,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     missing_grace_s: float = 30.0  # an instance must be unlisted for so long before it counts as gone
     timer_granularity_s: float = 60.0  # the instance's own timer may fire so much late
     save_reserve_s: float = 180.0  # kept for the box to checkpoint and end
+    stop_patience_s: float = 180.0  # a box that was asked to stop and has not ended by then is ended
     pull_reserve_s: float = 180.0  # kept for bringing the adapter home
     teardown_reserve_s: float = 120.0  # kept for the destroy call and its retries
     useful_s: float = 300.0  # an attempt that can train for less than this is not begun

@@ -118,7 +118,7 @@ def _overdue(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Rea
     soft = stop_at(state, attempt)
     if attempt.submitted_at is None and soft is not None and now >= soft:
         return life_reason(state, attempt)
-    if attempt.stop_intended_at is not None and now >= attempt.stop_intended_at + policy.save_reserve_s:
+    if attempt.stop_intended_at is not None and now >= attempt.stop_intended_at + policy.stop_patience_s:
         return attempt.stop_reason or Reason.USER
     if attempt.failures.get("upload", 0) >= policy.max_uploads:
         return Reason.UPLOAD_FAILED

@@ -30,7 +30,8 @@ def _save(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCom
         return None
     if not _time_to_save(state, attempt, now):
         return None
-    expected = attempt.result is not None and attempt.result.exit_code in _ADAPTER_CODES
+    result = attempt.result
+    expected = result is not None and result.exit_code in _ADAPTER_CODES and result.steps > 0  # step 0 has learned nothing
     if expected and not attempt.pulled:
         if backing_off(attempt, "pull", now, state.policy):
             return ev.Wait(seconds=state.policy.retry_s, why="the adapter did not come home whole; trying again")

@@ -148,8 +148,8 @@ def _known_settings(settings: Iterable[Setting]) -> tuple[dict[Key, Setting], li
             problems.append(setting.diagnostic(f"{dotted}: expected settings below it, as '{dotted}: {{key: value}}'"))
         elif key not in _KNOWN:
             problems.append(setting.diagnostic(f"unknown key {dotted!r}", _suggestion(setting.key)))
-        elif key in known:
-            problems.append(setting.diagnostic(f"{dotted} and {'.'.join(known[key].key)} mean the same; give one"))
+        elif key in known and known[key].value != value:
+            problems.append(setting.diagnostic(f"{dotted} and {'.'.join(known[key].key)} mean the same but differ; give one"))
         else:
             known[key] = dataclasses.replace(setting, value=value)
     return known, problems
@@ -201,12 +201,11 @@ def _section_types() -> dict[str, Any]:
 
 def _readable(error: str, value: Any) -> str:
     """msgspec's message in words a person who never saw Python understands."""
-    words = {"`str`": "text", "`int`": "a whole number", "`float`": "a number", "`bool`": "true or false", "`null`": "nothing"}
-    words |= {"`array`": "a list", "`object`": "a mapping", " | ": " or "}
+    words = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "nothing"}
+    words |= {"array": "a list", "object": "a mapping"}
     text = re.sub(r", got `.*$", "", error[0].lower() + error[1:])
-    for code, word in words.items():
-        text = text.replace(code, word)
-    if "matching regex" in text:
+    text = re.sub(r"`([^`]*)`", lambda m: " or ".join(words.get(part, part) for part in m[1].split(" | ")), text)
+    if "matching regex" in text:  # the only pattern in the table is the duration's
         text = "expected a duration such as 8h, 90m or 1h30m"
     shown = repr(value)
     return f"{text}, got {shown if len(shown) <= 60 else shown[:57] + '...'}"

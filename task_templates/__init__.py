@@ -1,0 +1,1 @@
+"""Data package: one folder per job template that ``cloudtune init`` copies."""

