@@ -1,0 +1,58 @@
+"""kill -9 at many moments: the same command finishes the run, with the same adapter, nothing done twice or left behind."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.conftest import Desk
+
+# a controller is killed right after the journal has grown by so many events; ten moments of one run
+GROWTH = (1, 2, 1, 2, 2, 3, 2, 4, 6, 8)
+
+
+def test_controller_killed_at_ten_moments(desk: Desk, uninterrupted: bytes) -> None:
+    kills = 0
+    for growth in GROWTH:
+        before = len(desk.events())
+        process = desk.start("run", "--infra", "local", "-y")
+        desk.wait_for(lambda target=before + growth, process=process: len(desk.events()) >= target or process.poll() is not None)
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.communicate()
+    receipt = desk.receipt()
+    assert kills >= 8, "the run ended before it could be disturbed"
+    assert receipt["outcome"] == "succeeded" and receipt["teardown"]["instances_left"] == 0
+    assert desk.adapter() == uninterrupted
+    bodies = [json.loads(body) for body in desk.events()]
+    assert sum(b["kind"] == "planned" for b in bodies) == 1, "one run, not several"
+    assert sum(b["kind"] == "intended" and b["command"]["do"] == "create" for b in bodies) == 1
+    assert sum(b["kind"] == "pulled" for b in bodies) == 1
+    assert not desk.box_processes()
+
+
+def test_trainer_killed_at_several_moments(desk: Desk, uninterrupted: bytes) -> None:
+    """Supervisor and worker die together, each time at another step."""
+    process = desk.start("run", "--infra", "local", "-y", "-o", "json")
+    killed = 0
+    for step in (0, 3, 6):
+        desk.wait_for(lambda step=step: process.poll() is not None or any(f'"step":{s},' in b for b in desk.events()[-4:] for s in range(step, 99)))
+        for victim in desk.box_processes():
+            victim.kill()
+            killed += 1
+    out, err = process.communicate(timeout=180)
+    assert killed >= 2, err
+    receipt = json.loads(out)
+    assert (process.returncode, receipt["outcome"]) == (0, "succeeded"), err
+    assert desk.adapter() == uninterrupted
+
+
+def test_a_finished_run_whose_receipt_was_not_seen_is_not_trained_again(desk: Desk) -> None:
+    process = desk.start("run", "--infra", "local", "-y", "-o", "json")
+    desk.wait_for(lambda: any('"do":"settle"' in body for body in desk.events()) or process.poll() is not None)
+    process.kill()
+    out, _ = process.communicate()
+    receipt = desk.receipt()
+    assert receipt["outcome"] == "succeeded"
+    runs = sum('"kind":"planned"' in body for body in desk.events())
+    assert runs == (2 if out.strip() else 1)
