@@ -27,20 +27,20 @@ model: {model}
 dataset: {{path: data.csv, prompt: "review {{text}} sentiment", label: label, eval_fraction: 0.2}}
 quantization: nf4-double
 lora: {{r: 4, alpha: 8, dropout: 0.1}}
-training: {{max_length: 24, per_device_train_batch_size: 4, gradient_accumulation_steps: 2, num_train_epochs: 2, learning_rate: 1e-3,
-  gradient_checkpointing: false, save_steps: 2}}
+training: {{max_length: 24, per_device_train_batch_size: 4, gradient_accumulation_steps: 2, num_train_epochs: {epochs}, learning_rate: 1e-3,
+  gradient_checkpointing: false, save_steps: 10}}
 """
 
 
 class Desk:
     """One user: a home, a job folder, and ``cloudtune`` processes."""
 
-    def __init__(self, folder: Path, model: Path) -> None:
+    def __init__(self, folder: Path, model: Path, epochs: int = 2) -> None:
         self.home = folder / "home"
         self.home.mkdir(parents=True)
         self.job = folder / "a 'job' ü"
         self.job.mkdir()
-        (self.job / "cloudtune.yaml").write_text(JOB.format(model=json.dumps(str(model))), encoding="utf-8")
+        (self.job / "cloudtune.yaml").write_text(JOB.format(model=json.dumps(str(model)), epochs=epochs), encoding="utf-8")
         words = ["film", "plot", "actor", "scene", "quite", "very"]
         rows = [f"{words[i % 6]} was {words[i * 5 % 6]} {'good' if i % 2 else 'bad'},{'positive' if i % 2 else 'negative'}" for i in range(50)]
         (self.job / "data.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
@@ -82,6 +82,11 @@ class Desk:
         except sqlite3.OperationalError:
             return []  # being created right now
 
+    def step(self) -> int:
+        """The newest training step that the journal knows."""
+        steps = [json.loads(body).get("step", 0) for body in self.events() if '"kind":"progressed"' in body]
+        return max(steps, default=0)
+
     def wait_for(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + TIMEOUT_S
         while not condition():
@@ -117,9 +122,19 @@ def desk(tmp_path: Path, tiny_model: Path) -> Iterator[Desk]:
     assert not left, "a process of a box was left behind"
 
 
+LONG_EPOCHS = 40  # 200 steps: several seconds, so that there is something to interrupt
+
+
 @pytest.fixture
-def uninterrupted(tmp_path: Path, tiny_model: Path) -> bytes:
-    """The adapter of the same job, never disturbed."""
-    other = Desk(tmp_path / "other", tiny_model)
+def long_desk(desk: Desk, tiny_model: Path) -> Desk:
+    """The same user with a longer job."""
+    (desk.job / "cloudtune.yaml").write_text(JOB.format(model=json.dumps(str(tiny_model)), epochs=LONG_EPOCHS), encoding="utf-8")
+    return desk
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> bytes:
+    """The adapter of the longer job, never disturbed."""
+    other = Desk(tmp_path_factory.mktemp("other") / "desk", tiny_model, LONG_EPOCHS)
     other.receipt()
     return other.adapter()

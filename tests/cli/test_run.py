@@ -34,29 +34,35 @@ def test_receipt_adapter_and_views(desk: Desk) -> None:
     assert desk.run("stop", receipt["run"])[0] == 0
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(desk: Desk, uninterrupted: bytes) -> None:
+def test_ctrl_c_saves_and_the_same_command_goes_on(long_desk: Desk, uninterrupted: bytes) -> None:
+    desk = long_desk
     process = desk.start("run", "--infra", "local", "-y", "-o", "json")
-    desk.wait_for(lambda: any('"step":2,' in body for body in desk.events()) or process.poll() is not None)
+    desk.wait_for(lambda: desk.step() >= 15 or process.poll() is not None)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     first = json.loads(out)
     assert (first["outcome"], first["reason"], first["teardown"]["instances_left"]) == ("interrupted", "interrupt", 0)
     assert not desk.box_processes()
-    assert desk.receipt()["outcome"] == "succeeded"
+    second = desk.receipt()
+    assert second["outcome"] == "succeeded" and second["run"] != first["run"]
     assert desk.adapter() == uninterrupted, "going on from the checkpoint gives the same bytes"
 
 
-def test_stop_from_another_terminal(desk: Desk) -> None:
+def test_stop_from_another_terminal(long_desk: Desk) -> None:
+    desk = long_desk
+    path = desk.job / "cloudtune.yaml"
+    path.write_text(path.read_text().replace("num_train_epochs: 40", "num_train_epochs: 999"))
     process = desk.start("run", "--infra", "local", "-y", "-o", "json")
-    desk.wait_for(lambda: any('"step":1,' in body for body in desk.events()) or process.poll() is not None)
+    desk.wait_for(lambda: desk.step() >= 1 or process.poll() is not None)
     run = json.loads(desk.events()[0])["run"]
     second = desk.start("run", "--infra", "local", "-y")
     _, err = second.communicate(timeout=60)
-    assert second.returncode == 2 and "is controlled by another cloudtune" in err
+    assert second.returncode == 2 and "is controlled by another cloudtune" in err, err
     assert desk.run("stop", run)[0] == 0
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 4 and json.loads(out)["reason"] == "user"
+    assert desk.adapter(), "what was learned is at home"
 
 
 def change(desk: Desk, **keys: Any) -> None:

