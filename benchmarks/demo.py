@@ -28,13 +28,13 @@ dataset:
   prompt: "Review: {text}\\nSentiment:"
   label: label
   labels: {0: negative, 1: positive}
-  eval_rows: 400                     # held out, never trained on
+  eval_rows: 320                     # held out, never trained on
 quantization: nf4-double             # QLoRA: the frozen weights in 4 bits
 lora: {r: 8, alpha: 16}
 training:
   max_steps: 44                      # 44 steps of 16 rows
-  per_device_train_batch_size: 8
-  gradient_accumulation_steps: 2
+  per_device_train_batch_size: 16
+  gradient_accumulation_steps: 1
   learning_rate: 5.0e-4
   max_length: 64
   gradient_checkpointing: false      # a small model has memory to spare; this is faster

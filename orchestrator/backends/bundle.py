@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from trainer import contract
 from orchestrator.data.prepare import Prepared
 from orchestrator.ledger.paths import private
 from orchestrator.spec.jobspec import Job, JobSpec
+from trainer import contract
 from trainer.contract import LoopConfig, LoraConfig, TrainerConfig, dump_config, write_atomically
 
 CONFIG_FILE = "config.json"

@@ -59,11 +59,11 @@ class LocalBox:
 
     # --- Provider ---------------------------------------------------------------------------------------------------
 
-    def create(self, offer: Offer, name: str, life_s: float | None) -> str:
+    def create(self, offer: Offer, name: str, timer_s: float | None) -> str:
         try:
             private(self._box(name))
-            if life_s is not None and not (self._box(name) / LIFE_FILE).exists():
-                self.arm(name, life_s)
+            if timer_s is not None and not (self._box(name) / LIFE_FILE).exists():
+                self.arm(name, timer_s)
         except OSError as error:
             raise PortError(f"the box's folder could not be made: {error.strerror or error}") from error
         return name

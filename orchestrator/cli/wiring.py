@@ -17,6 +17,7 @@ from orchestrator.plan.budget import Policy
 from orchestrator.plan.offers import Offer
 from orchestrator.run.events import Reason
 from orchestrator.run.ports import News, Ports
+from orchestrator.run.state import RunState
 from orchestrator.spec.jobspec import Job, JobSpec
 
 BUNDLE_DIR = "bundle"
@@ -77,6 +78,7 @@ def record_output(record: RunRecord) -> Path:
 
 def ports_for(
     record: RunRecord,
+    state: RunState,
     *,
     interrupted: Callable[[], Reason | None],
     on_event: Callable[[Any, Any], None],
@@ -100,7 +102,7 @@ def ports_for(
         observers={"local": box},
         remotes={"local": box},
         escrow=escrow,
-        clock=SystemClock(),
+        clock=SystemClock((state.boot, state.steady_s, state.resumed_at) if state.boot else None, state.last_at),
         interrupted=interrupted,
         on_news=news,
         on_event=on_event,

@@ -51,6 +51,24 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._make_folder(path)
+        with translated(path):
+            self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            if os.access(path, os.W_OK):
+                path.chmod(0o600)
+            self._prepare()
+
+    @classmethod
+    def in_memory(cls) -> Database:
+        """A ledger that lasts as long as its process, for simulated nights."""
+        database = cls.__new__(cls)
+        database.path = Path(":memory:")
+        database._connection = sqlite3.connect(":memory:", isolation_level=None)
+        database._prepare()
+        return database
+
+    @staticmethod
+    def _make_folder(path: Path) -> None:
         try:
             private(path.parent)
         except OSError as error:
@@ -61,11 +79,6 @@ class Database:
                 f"the ledger's folder {path.parent} is on {kind}, where SQLite's locks are not safe",
                 hint="set XDG_STATE_HOME to a folder on a local disk",
             )
-        with translated(path):
-            self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            if os.access(path, os.W_OK):
-                path.chmod(0o600)
-            self._prepare()
 
     def _prepare(self) -> None:
         version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])

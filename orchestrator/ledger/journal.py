@@ -75,6 +75,12 @@ class Ledger:
             connection.execute("INSERT INTO runs VALUES (?,?,?,?,?,?)", values)
             connection.execute("INSERT INTO events VALUES (?,?,?,?)", (record.run, 1, body, chain(b"", body)))
 
+    def forget(self, run: str) -> None:
+        """Remove a run and all its events. For simulated runs and ``clean``; never for one that has not settled."""
+        with self.database.transaction() as connection:
+            for table in ("runs", "events", "leases", "wishes"):
+                connection.execute(f"DELETE FROM {table} WHERE run=?", (run,))  # noqa: S608  # our own table names
+
     def runs(self) -> list[RunRecord]:
         """Every run, the newest first."""
         rows = self.database.read(

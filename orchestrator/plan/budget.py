@@ -24,6 +24,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unreachable_s: float = 900.0  # an instance that does not answer for so long is given up
     poll_s: float = 10.0  # between two readings of a healthy box
     look_s: float = 60.0  # between two looks at the cloud's own list while all is well
+    fuse_s: float = 2400.0  # an instance's first timer; set to its whole life once its rate has been read back
+    unread_rate_factor: float = 3.0  # a rate that was not read back yet may be so many times the offer's
     round_s: float = 60.0  # before an offer that has failed is tried again
     retry_s: float = 5.0  # first wait after a failed call; doubles up to retry_cap_s
     retry_cap_s: float = 60.0

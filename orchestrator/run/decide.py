@@ -7,15 +7,17 @@ An attempt goes forward (:func:`_advance`) until something dooms it (:func:`_doo
 
 from __future__ import annotations
 
-from orchestrator.plan.budget import reserve_usd
+from orchestrator.plan.budget import HOUR_S, reserve_usd
 from orchestrator.plan.offers import Offer
 from orchestrator.run import ending, selection
 from orchestrator.run import events as ev
 from orchestrator.run.events import AnyCommand, Reason
 from orchestrator.run.rules import ALL_RULES, Rules
-from orchestrator.run.state import Attempt, RunState
+from orchestrator.run.state import Attempt, RunState, elapsed_s
 from orchestrator.run.timing import backing_off, life_over, life_reason
 from trainer.contract import ExitCode
+
+LOOKS_BEFORE_DOOM = 5  # failed looks in a row after which an instance whose time is over counts as over
 
 # what the box's last word means for the attempt; STOPPED and CRASH are decided below
 _VERDICTS: dict[int, Reason] = {
@@ -45,17 +47,17 @@ def decide(state: RunState, now: float, rules: Rules = ALL_RULES) -> AnyCommand:
     return ending.next_step(state, attempt, now, rules)
 
 
-def stop_at(state: RunState, attempt: Attempt) -> float | None:
-    """The soft deadline: by then the box must begin to save. None: nothing limits it."""
+def stop_in_s(state: RunState, attempt: Attempt, now: float) -> float | None:
+    """Seconds until the box must begin to save: the soft deadline. None: nothing limits it; negative: it is past."""
     if attempt.life_s is None:
         return None
     policy = state.policy
-    limit = attempt.begun_at + attempt.life_s - policy.closing_s
+    limit_s = attempt.life_s - policy.closing_s
     rate = attempt.rate_usd_per_hour
     if state.cap_usd is not None and rate > 0.0:
-        left = state.cap_usd - state.spent_usd - attempt.extra_usd - reserve_usd(rate, policy)
-        limit = min(limit, attempt.begun_at + left / rate * 3600.0)
-    return limit
+        left_usd = state.cap_usd - state.spent_usd - attempt.extra_usd - reserve_usd(rate, policy)
+        limit_s = min(limit_s, left_usd / rate * HOUR_S)
+    return limit_s - elapsed_s(attempt, now)
 
 
 def _doom_of(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Reason | None:
@@ -64,14 +66,21 @@ def _doom_of(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Rea
         return _verdict(state, attempt)
     if attempt.create == "failed" and attempt.first_seen_at is None:
         return attempt.create_reason or Reason.CREATE_FAILED
-    if life_over(attempt, now):
-        return life_reason(state, attempt)
+    if life_over(attempt, now) and _looked_lately(state, attempt, now):
+        return life_reason(state, attempt) if attempt.armed else Reason.FUSE
     if attempt.first_seen_at is None:
         return _never_appeared(state, attempt, now, rules)
     if attempt.missing_since is not None:
         unlisted_s = (attempt.looked_at or 0.0) - attempt.missing_since
         return Reason.PREEMPTED if unlisted_s >= state.policy.missing_grace_s else None
     return _misdelivered(state, attempt) or _overdue(state, attempt, now, rules)
+
+
+def _looked_lately(state: RunState, attempt: Attempt, now: float) -> bool:
+    """A laptop that wakes up asks the cloud first; only a cloud that does not answer is done without."""
+    if attempt.failures.get("look", 0) >= LOOKS_BEFORE_DOOM:
+        return True
+    return attempt.looked_at is not None and now - attempt.looked_at <= state.policy.look_s
 
 
 def _verdict(state: RunState, attempt: Attempt) -> Reason | None:
@@ -115,8 +124,8 @@ def _overdue(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Rea
     if attempt.ready_at is None:
         limit = attempt.begun_at + state.offers[attempt.offer].provisioning_s
         return Reason.NEVER_READY if attempt.looked_at is not None and attempt.looked_at >= limit else None
-    soft = stop_at(state, attempt)
-    if attempt.submitted_at is None and soft is not None and now >= soft:
+    left_s = stop_in_s(state, attempt, now)
+    if attempt.submitted_at is None and left_s is not None and left_s <= 0.0:
         return life_reason(state, attempt)
     if attempt.stop_intended_at is not None and now >= attempt.stop_intended_at + policy.stop_patience_s:
         return attempt.stop_reason or Reason.USER
@@ -145,7 +154,7 @@ def _advance(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Any
     if not attempt.armed and attempt.life_s is not None and (rules.early_deadline or attempt.uploaded):
         if backing_off(attempt, "arm", now, policy):
             return ev.Wait(seconds=policy.retry_s, why="the deadline could not be set; trying again")
-        return ev.Arm(attempt=number, name=name, life_s=max(0.0, attempt.begun_at + attempt.life_s - now))
+        return ev.Arm(attempt=number, name=name, life_s=max(0.0, attempt.life_s - elapsed_s(attempt, now)))
     if not attempt.uploaded:
         if backing_off(attempt, "upload", now, policy):
             return ev.Wait(seconds=policy.retry_s, why="the upload failed; trying again")
@@ -153,9 +162,9 @@ def _advance(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Any
     if attempt.submitted_at is None or attempt.lost:
         if backing_off(attempt, "submit", now, policy):
             return ev.Wait(seconds=policy.retry_s, why="the job could not be started; trying again")
-        soft = stop_at(state, attempt)
-        stop_in_s = None if soft is None else max(0.0, soft - now)
-        return ev.Submit(attempt=number, name=name, stop_in_s=stop_in_s, checkpoint_step=state.checkpoint_step)
+        left_s = stop_in_s(state, attempt, now)
+        soft_s = None if left_s is None else max(0.0, left_s)
+        return ev.Submit(attempt=number, name=name, stop_in_s=soft_s, checkpoint_step=state.checkpoint_step)
     return _watch(state, attempt, now)
 
 
@@ -163,8 +172,8 @@ def _watch(state: RunState, attempt: Attempt, now: float) -> AnyCommand:
     """A running job: stop it in time, bring checkpoints home, listen."""
     policy = state.policy
     number, name = attempt.number, attempt.name
-    soft = stop_at(state, attempt)
-    reason = state.stop_wanted or (life_reason(state, attempt) if soft is not None and now >= soft else None)
+    left_s = stop_in_s(state, attempt, now)
+    reason = state.stop_wanted or (life_reason(state, attempt) if left_s is not None and left_s <= 0.0 else None)
     if reason is not None and not attempt.stop_asked and not backing_off(attempt, "ask_stop", now, policy):
         return ev.AskStop(attempt=number, name=name, reason=reason)
     newer = attempt.box_checkpoint_step > state.checkpoint_step

@@ -25,7 +25,8 @@ def drive(journal: Journal, ports: Ports, *, controller: str, rules: Rules = ALL
     another controller has taken over.
     """
     loop = _Loop(journal, ports, rules)
-    loop.record(ev.Resumed(at=ports.clock.now(), controller=controller))
+    clock = ports.clock
+    loop.record(ev.Resumed(at=clock.now(), controller=controller, boot=clock.boot, steady_s=clock.steady_s()))
     while True:
         loop.hear_wishes()
         command = decide(loop.state, ports.clock.now(), rules)
@@ -103,7 +104,7 @@ class _Loop:
         """The port call behind a command, and the event of its success."""
         if isinstance(command, ev.Create):
             offer = self.state.offers[command.offer]
-            instance_id = self._ports.providers[offer.backend].create(offer, command.name, command.life_s)
+            instance_id = self._ports.providers[offer.backend].create(offer, command.name, command.timer_s)
             return ev.Created(at=self._now(), attempt=command.attempt, instance_id=instance_id)
         number: int = getattr(command, "attempt", 0)
         backend = self.state.offers[self.state.attempts[number - 1].offer].backend
@@ -168,7 +169,7 @@ def digest(lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
         elif kind == Kind.CHECKPOINT:
             found["checkpoint_step"] = int(line.get("step", 0))
         elif kind == Kind.PHASE:
-            latest["phase"] = str(line.get("name", ""))
+            latest |= {"phase": str(line.get("name", "")), "evaluated": 0}
         elif kind == Kind.PLAN:
             found["total_steps"] = int(line.get("total_steps", 0))
             latest |= {k: line[k] for k in ("train_rows", "eval_rows", "device", "precision") if k in line}

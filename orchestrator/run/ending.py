@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.run import events as ev
 from orchestrator.run.events import AnyCommand, Reason
 from orchestrator.run.rules import Rules
-from orchestrator.run.state import Attempt, RunState, billed
+from orchestrator.run.state import Attempt, RunState, billed, elapsed_s
 from orchestrator.run.timing import backing_off, life_over
 from trainer.contract import ExitCode
 
@@ -50,7 +50,7 @@ def _time_to_save(state: RunState, attempt: Attempt, now: float) -> bool:
     policy = state.policy
     if attempt.life_s is None:
         return attempt.failures.get("pull", 0) < policy.max_pulls
-    return now < attempt.begun_at + attempt.life_s - policy.teardown_reserve_s
+    return elapsed_s(attempt, now) < attempt.life_s - policy.teardown_reserve_s
 
 
 def _tear_down(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCommand:

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     REFUSED = "refused"  # the provider said no: credentials, quota, a request it does not take
     CREATE_FAILED = "create_failed"  # an error, and no instance appeared within the grace
     NEVER_READY = "never_ready"
+    FUSE = "fuse"  # ended by its first, short timer before anybody had verified it
     MISMATCH = "mismatch"  # the wrong GPU was delivered
     RATE_ABOVE_PLAN = "rate_above_plan"
     PREEMPTED = "preempted"  # the instance is gone and we did not end it
@@ -62,6 +63,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gpu: str = ""
     count: int = 0
     usd_per_hour: float = 0.0
+    age_s: float | None = None  # seconds since it was made, by the cloud's own clock; None: the cloud does not say
     stopped: bool = False  # does not compute but may still bill its disk
 
 
@@ -96,12 +98,16 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="do"):
 
 
 class Create(Command, frozen=True, kw_only=True, tag="create"):
-    """Rent the offer under this name. The timer of ``life_s`` seconds travels in the call where the cloud can carry it."""
+    """Rent the offer under this name, with a timer in the call where the cloud can carry one.
+
+    The timer is short at first, because the rate is not read back yet; it is set to the whole life afterwards.
+    """
 
     attempt: int
     offer: int
     name: str
-    life_s: float | None  # None: free, and no deadline was asked for
+    life_s: float | None  # how long it may live in all; None: free, and no deadline was asked for
+    timer_s: float | None  # how long it may live if nobody ever looks at it again
 
 
 class Look(Command, frozen=True, kw_only=True, tag="look"):
@@ -349,9 +355,11 @@ class StopWanted(Event, frozen=True, kw_only=True, tag="stop_wanted"):
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
-    """A controller took the run over."""
+    """A controller took the run over. Within one boot of the laptop, time is measured by the clock of that boot."""
 
     controller: str
+    boot: str = ""  # identifies the laptop's boot; another one: time between the two is not known for sure
+    steady_s: float = 0.0  # seconds since that boot, suspension included
 
 
 AnyEvent = (

@@ -57,14 +57,14 @@ class Parcel:
 class Provider(Protocol):
     """Rents and ends instances."""
 
-    def create(self, offer: Offer, name: str, life_s: float | None) -> str:
-        """Make the instance, with a timer of ``life_s`` seconds where the call can carry one; return its id.
+    def create(self, offer: Offer, name: str, timer_s: float | None) -> str:
+        """Make the instance, with a timer of ``timer_s`` seconds where the call can carry one; return its id.
 
         Raises NoCapacity or Refused when nothing was made, PortError when something may have been.
         """
 
     def arm(self, name: str, life_s: float) -> None:
-        """Set the instance's own end to ``life_s`` seconds from now. For clouds whose create call cannot."""
+        """Set the instance's own end to ``life_s`` seconds from now, sooner or later than it was."""
 
     def destroy(self, name: str, ids: tuple[str, ...]) -> None:
         """Ask for the end of the instances ``ids``, or of all under ``name``. Returning proves nothing."""
@@ -114,8 +114,13 @@ class Escrow(Protocol):
 class Clock(Protocol):
     """The only clock."""
 
+    boot: str  # identifies this boot of the machine; '' when it cannot be told
+
     def now(self) -> float:
-        """Unix seconds."""
+        """Unix seconds, never running backwards within one boot."""
+
+    def steady_s(self) -> float:
+        """Seconds since the boot, suspension included; nobody can set this clock."""
 
     def sleep(self, seconds: float, until: Callable[[], bool]) -> None:
         """Pause, but no longer than until ``until()`` is true."""

@@ -40,17 +40,20 @@ def next_attempt(state: RunState, now: float, rules: Rules) -> AnyCommand:
     if len(state.attempts) >= state.policy.max_attempts:
         return ev.Settle(outcome=Outcome.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED)
     tried = {index: _tries(state, index) for index in range(len(state.offers))}
-    candidates = [index for index in tried if not _struck(state, index, tried[index])]
+    candidates = [index for index in tried if not struck(state, index)]
     for index in sorted(candidates, key=lambda i: (tried[i], i)):
         life_s = _life_s(state, state.offers[index], now)
         if life_s is not None and life_s < state.policy.useful_s + state.policy.closing_s:
+            continue
+        if not state.offers[index].free and _worst_life_s(state, state.offers[index]) < state.policy.useful_s:
             continue  # what is left does not reach here; a cheaper offer may still do
         pause_s = (last.closed_at or now) + state.policy.round_s - now if last is not None and tried[index] else 0.0
         if pause_s > 0.0:
             return ev.Wait(seconds=pause_s, why="before an offer is tried again")
         number = len(state.attempts) + 1
         name = instance_name(state.installation, state.run, number)
-        return ev.Create(attempt=number, offer=index, name=name, life_s=life_s if rules.early_deadline else None)
+        timer_s = _timer_s(state, state.offers[index], life_s) if rules.early_deadline else None
+        return ev.Create(attempt=number, offer=index, name=name, life_s=life_s, timer_s=timer_s)
     return _nothing_left(state, bool(candidates), now)
 
 
@@ -74,9 +77,9 @@ def _tries(state: RunState, index: int) -> int:
     return sum(a.offer == index for a in state.attempts)
 
 
-def _struck(state: RunState, index: int, tries: int) -> bool:
+def struck(state: RunState, index: int) -> bool:
     """Whether an offer is out of the running."""
-    if tries >= state.policy.max_tries_per_offer:
+    if _tries(state, index) >= state.policy.max_tries_per_offer:
         return True
     if any(a.offer == index and a.doomed in _STRIKES for a in state.attempts):
         return True
@@ -92,6 +95,19 @@ def _life_s(state: RunState, offer: Offer, now: float) -> float | None:
     if state.deadline_at is not None:
         limits.append(max(0.0, state.deadline_at - now))
     return min(limits) if limits else None
+
+
+def _timer_s(state: RunState, offer: Offer, life_s: float | None) -> float | None:
+    """The first timer: short, so that an instance delivered at a higher rate than ordered cannot break the budget unseen."""
+    if life_s is None or offer.free:
+        return life_s
+    return min(life_s, state.policy.fuse_s, _worst_life_s(state, offer))
+
+
+def _worst_life_s(state: RunState, offer: Offer) -> float:
+    """How long the money lasts if the rate turns out as high as a rate that nobody has read back may be."""
+    left_usd = 0.0 if state.cap_usd is None else state.cap_usd - state.spent_usd
+    return affordable_s(left_usd, offer.usd_per_hour * state.policy.unread_rate_factor, state.policy)
 
 
 def _nothing_left(state: RunState, affordable: bool, now: float) -> AnyCommand:

@@ -35,7 +35,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     offer: int  # index into the plan's offers
     name: str  # deterministic instance name
     begun_at: float  # the create intent
-    life_s: float | None  # the instance ends itself so many seconds after it was made; None: free and without deadline
+    life_s: float | None  # seconds it may live; None: free and without deadline
+    timer_s: float | None  # its own timer ends it so many seconds after it was made; None: no timer
     create: Literal["intended", "created", "failed", "unknown"] = "intended"
     create_reason: Reason | None = None
     create_settled_at: float | None = None
@@ -44,6 +45,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     rate_usd_per_hour: float = 0.0  # the highest ever seen: offered or read back
     extra_usd: float = 0.0  # what doubles under the same name may have cost
     looked_at: float | None = None  # last look that answered
+    longest_gap_s: float = 0.0  # between two looks, before it was first listed: longer it cannot have lived unseen
+    age_s: float | None = None  # the instance's age by the cloud's clock, when it was last listed
+    aged_at: float = 0.0  # when that was
+    clock_lost: bool = False  # nobody knows how long ago the last event was: count the whole life as billed
     first_seen_at: float | None = None
     missing_since: float | None = None  # not listed since, after it had been or after the create call
     ready_at: float | None = None
@@ -98,6 +103,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     result: JobResult | None = None  # the last word of the last job that had one
     stop_wanted: Reason | None = None
     resumed_at: float = 0.0  # when a controller last took the run over
+    boot: str = ""  # the laptop's boot in which that was
+    steady_s: float = 0.0  # and the clock of that boot
     outcome: Outcome | None = None
     reason: Reason | None = None
     settled_at: float | None = None
@@ -140,18 +147,30 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         return Phase.TRAINING if attempt.submitted_at is not None else Phase.SYNCING
 
 
+def elapsed_s(attempt: Attempt, now: float) -> float:
+    """Seconds since the instance may have been made: by the cloud's clock where it tells, else since the intent."""
+    if attempt.age_s is not None:
+        return attempt.age_s + max(0.0, now - attempt.aged_at)
+    return max(0.0, now - attempt.begun_at)
+
+
 def billed(attempt: Attempt, policy: Policy, now: float) -> tuple[float, float]:
     """Seconds and dollars that this attempt may have been charged until ``now``, at worst.
 
-    From the create intent (the earliest moment an instance can exist) to now, at the highest rate ever seen; no more
-    than the instance's own timer allows, because by then it has ended itself.
+    From the earliest moment an instance can exist to now, at the highest rate ever seen; no more than the instance's
+    own timer allows, because by then it has ended itself; all of that when the laptop's clock was lost in between.
     """
     if attempt.create == "failed" and attempt.first_seen_at is None:
         return 0.0, attempt.extra_usd
-    seconds = max(0.0, now - attempt.begun_at)
-    if attempt.life_s is not None:
-        seconds = min(seconds, attempt.life_s + policy.timer_granularity_s)
-    return seconds, usd(attempt.rate_usd_per_hour, seconds) + attempt.extra_usd
+    seconds, rate = elapsed_s(attempt, now), attempt.rate_usd_per_hour
+    if attempt.first_seen_at is None:  # one create call bears one instance, and none was listed at any look
+        rate *= policy.unread_rate_factor
+        unseen_s = max(attempt.longest_gap_s, now - (attempt.looked_at or attempt.begun_at))
+        seconds = min(seconds, unseen_s + policy.timer_granularity_s)
+    if attempt.timer_s is not None:
+        longest_s = attempt.timer_s + policy.timer_granularity_s
+        seconds = longest_s if attempt.clock_lost else min(seconds, longest_s)
+    return seconds, usd(rate, seconds) + attempt.extra_usd
 
 
 def fold(events: list[AnyEvent]) -> RunState:
@@ -171,7 +190,7 @@ def apply(state: RunState, event: AnyEvent) -> RunState:
     if isinstance(event, ev.StopWanted):
         return msgspec.structs.replace(state, stop_wanted=state.stop_wanted or event.reason)
     if isinstance(event, ev.Resumed):
-        return msgspec.structs.replace(state, resumed_at=at)
+        return _resumed(state, event, at)
     if isinstance(event, ev.Intended):
         return _intended(state, event.command, at)
     if isinstance(event, ev.Concluded):
@@ -200,6 +219,14 @@ def _planned(state: RunState, event: ev.Planned, at: float) -> RunState:
     )
 
 
+def _resumed(state: RunState, event: ev.Resumed, at: float) -> RunState:
+    """After another boot of the laptop, the time since the last event is not known for sure."""
+    lost = bool(state.boot) and event.boot != state.boot
+    state = msgspec.structs.replace(state, resumed_at=at, boot=event.boot, steady_s=event.steady_s)
+    attempt = state.attempt
+    return _with(state, attempt, clock_lost=True) if lost and attempt is not None and attempt.open else state
+
+
 def _attempt(state: RunState, number: int) -> Attempt | None:
     return state.attempts[number - 1] if 0 < number <= len(state.attempts) else None
 
@@ -221,8 +248,9 @@ def _intended(state: RunState, command: ev.AnyCommand, at: float) -> RunState:
             name=command.name,
             begun_at=at,
             life_s=command.life_s,
+            timer_s=command.timer_s,
             rate_usd_per_hour=offer.usd_per_hour,
-            armed=offer.guard == "create-time" or command.life_s is None,
+            armed=command.life_s is None or (offer.guard == "create-time" and command.timer_s == command.life_s),
         )
         return msgspec.structs.replace(state, attempts=(*state.attempts, attempt))
     attempt_or_none = _attempt(state, getattr(command, "attempt", 0))
@@ -233,6 +261,8 @@ def _intended(state: RunState, command: ev.AnyCommand, at: float) -> RunState:
         return _with(state, attempt, destroyed_at=at, destroys=attempt.destroys + 1)
     if isinstance(command, ev.AskStop):
         return _with(state, attempt, stop_intended_at=attempt.stop_intended_at or at, stop_reason=attempt.stop_reason or command.reason)
+    if isinstance(command, ev.Arm):  # from the intent on: it may take effect although nobody hears of it
+        return _with(state, attempt, timer_s=max(attempt.timer_s or 0.0, elapsed_s(attempt, at) + command.life_s))
     if isinstance(command, ev.Submit):
         return _with(state, attempt, submits=attempt.submits + 1)
     return state
@@ -327,7 +357,8 @@ def _seen(state: RunState, attempt: Attempt, event: ev.Seen, at: float) -> RunSt
     extra_usd = attempt.extra_usd + sum(usd(i.usd_per_hour, interval_s) for i in attempt.extra)
     if not event.instances:
         missing = attempt.missing_since if attempt.missing_since is not None else at
-        return _with(state, attempt, looked_at=at, missing_since=missing, extra=(), extra_usd=extra_usd)
+        gap_s = max(attempt.longest_gap_s, at - (attempt.looked_at or attempt.begun_at))
+        return _with(state, attempt, looked_at=at, longest_gap_s=gap_s, missing_since=missing, extra=(), extra_usd=extra_usd)
     first, *others = sorted(event.instances, key=lambda i: (i.id != (attempt.instance.id if attempt.instance else i.id), i.id))
     new_extra = tuple(i for i in others if i.id not in {e.id for e in attempt.extra})
     extra_usd += sum(usd(i.usd_per_hour, at - attempt.begun_at) for i in new_extra)
@@ -335,6 +366,9 @@ def _seen(state: RunState, attempt: Attempt, event: ev.Seen, at: float) -> RunSt
         state,
         attempt,
         looked_at=at,
+        age_s=attempt.age_s if first.age_s is None else max(first.age_s, attempt.age_s or 0.0),
+        aged_at=attempt.aged_at if first.age_s is None else at,
+        clock_lost=attempt.clock_lost and first.age_s is None,
         instance=first,
         extra=tuple(others),
         extra_usd=extra_usd,

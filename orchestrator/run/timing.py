@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.plan.budget import Policy
 from orchestrator.run.events import Reason
-from orchestrator.run.state import Attempt, RunState
+from orchestrator.run.state import Attempt, RunState, elapsed_s
 
 MAX_DOUBLINGS = 10  # 2**10 times the first wait is beyond every cap
 
@@ -20,7 +20,8 @@ def backing_off(attempt: Attempt, action: str, now: float, policy: Policy) -> bo
 
 def life_over(attempt: Attempt, now: float) -> bool:
     """The instance's own timer has fired: whatever it was doing, it is ending itself."""
-    return attempt.life_s is not None and now >= attempt.begun_at + attempt.life_s
+    limit_s = attempt.life_s if attempt.timer_s is None else attempt.timer_s
+    return limit_s is not None and elapsed_s(attempt, now) >= limit_s
 
 
 def life_reason(state: RunState, attempt: Attempt) -> Reason:
