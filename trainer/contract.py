@@ -267,6 +267,7 @@ def verify_manifest(folder: Path) -> dict[str, str]:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The complete checkpoint with the highest step below ``folder``; half-written ones are passed over."""
+
     def step(path: Path) -> int:
         tail = path.name.removeprefix("step-")
         return int(tail) if path.name.startswith("step-") and tail.isdecimal() else -1

@@ -45,9 +45,7 @@ class Batches:
             return order
         span = self._effective * GROUP
         grouped = [
-            row
-            for start in range(0, len(order), span)
-            for row in sorted(order[start : start + span], key=lambda i: -self._lengths[i])
+            row for start in range(0, len(order), span) for row in sorted(order[start : start + span], key=lambda i: -self._lengths[i])
         ]
         steps = [grouped[start : start + self._effective] for start in range(0, len(grouped), self._effective)]
         short = [steps.pop()] if len(steps[-1]) < self._effective else []  # must stay last: passes are counted by place

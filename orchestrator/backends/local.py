@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -41,6 +42,7 @@ from trainer.contract import (
 MARK = "CLOUDTUNE_BOX"  # environment variable that every process of a box carries
 JOB_FILE = "job.json"  # process id and start time of the supervisor that submit started
 LIFE_FILE = "ends_at"
+HEARTBEAT_FILE = "heartbeat"  # touched whenever a controller speaks with the box
 RESUME_DIR = "resume"
 LOGS_DIR = "logs"  # in the run's folder
 TERM_S = 5.0  # between asking a process to end and killing it
@@ -75,6 +77,8 @@ class LocalBox:
         self._spawn([sys.executable, "-P", "-m", "trainer.timer", str(self._box(name)), MARK], name, "timer.log")
 
     def destroy(self, name: str, ids: tuple[str, ...]) -> None:
+        if ids and name not in ids:
+            return
         marked = self._processes(name)
         for process in marked:
             _signal(process, signal.SIGTERM)
@@ -100,8 +104,21 @@ class LocalBox:
     def instances(self, name: str) -> tuple[Instance, ...]:
         self._reap()
         if self._box(name).exists() or self._processes(name):
-            return (Instance(name=name, id=name, ready=self._box(name).exists()),)
+            return (self._listed(name),)
         return ()
+
+    def everything(self) -> tuple[Instance, ...]:
+        self._reap()
+        names = {p.name for p in self._root.glob("ct-*") if p.is_dir()} | {
+            mark for _, mark in _marked_processes() if mark.startswith("ct-")
+        }
+        return tuple(self._listed(name) for name in sorted(names))
+
+    def _listed(self, name: str) -> Instance:
+        box = self._box(name)
+        spoken = box / HEARTBEAT_FILE
+        heartbeat_at = spoken.stat().st_mtime if spoken.exists() else None
+        return Instance(name=name, id=name, ready=box.exists(), heartbeat_at=heartbeat_at)
 
     # --- Remote -----------------------------------------------------------------------------------------------------
 
@@ -146,6 +163,9 @@ class LocalBox:
         return f"{name}/supervisor"
 
     def poll(self, name: str, cursor: int) -> News:
+        if not self._box(name).is_dir():
+            raise PortError(f"there is no box {name}")
+        (self._box(name) / HEARTBEAT_FILE).touch()
         alive = self._supervisor(name) is not None  # before reading, so that its last words are not missed
         return read_news(self._box(name) / WORK_DIR, cursor, alive)
 
@@ -199,18 +219,22 @@ class LocalBox:
         return f"{name}/supervisor" if alive else None
 
     def _processes(self, name: str) -> list[psutil.Process]:
-        """Every process of this user that carries the box's mark, zombies left out."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == name and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue  # another user's, or already gone
-        return found
+        """Every living process of this user that carries the box's mark."""
+        return [process for process, mark in _marked_processes() if mark == name]
 
     def _reap(self) -> None:
         self._started = [process for process in self._started if process.poll() is None]
+
+
+def _marked_processes() -> Iterator[tuple[psutil.Process, str]]:
+    """Every living process of this user that belongs to a box, with the box's name; zombies left out."""
+    for process in psutil.process_iter():
+        try:
+            mark = process.environ().get(MARK)
+            if mark is not None and process.status() != psutil.STATUS_ZOMBIE:
+                yield process, mark
+        except psutil.Error:
+            continue  # another user's, or already gone
 
 
 def _lock_held(path: Path) -> bool:

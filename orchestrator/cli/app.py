@@ -68,15 +68,20 @@ def run(
     job: JobArgument = None,
     budget: Annotated[float | None, typer.Option("--budget", help="The most it may cost, in dollars", show_default=False)] = None,
     deadline: Annotated[str | None, typer.Option("--deadline", help="The longest it may take: 8h, 90m", show_default=False)] = None,
-    infra: Annotated[str | None, typer.Option("--infra", help="Where to run: local", show_default=False)] = None,
+    infra: Annotated[str | None, typer.Option("--infra", help="Where to run: local, simulated", show_default=False)] = None,
     model: Annotated[str | None, typer.Option("--model", help="Another model than the job file's", show_default=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="With --infra simulated: which night", show_default=False)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done")] = False,
     output: OutputOption = Format.TEXT,
     quiet: QuietOption = False,
 ) -> None:
     """Train, bring the adapter home, leave nothing running. The same command again goes on where something broke."""
     choose(output, quiet)
+    if infra == "simulated":
+        from orchestrator.cli import simulate
+
+        raise typer.Exit(simulate.run(seed or 0))
     from orchestrator.cli import running
 
     flags = {
@@ -128,6 +133,37 @@ def stop(run: RunArgument, output: OutputOption = Format.TEXT, quiet: QuietOptio
     from orchestrator.cli import running
 
     raise typer.Exit(running.stop(run))
+
+
+@app.command(rich_help_panel="Watch and steer")
+def down(run: RunArgument, output: OutputOption = Format.TEXT, quiet: QuietOption = False) -> None:
+    """End a run at once. What is only on the machine is lost; stop saves it first."""
+    choose(output, quiet)
+    from orchestrator.cli import accounts
+
+    raise typer.Exit(accounts.down(run))
+
+
+@app.command(rich_help_panel="Money")
+def cost(output: OutputOption = Format.TEXT) -> None:
+    """Am I being charged right now? And what every run has cost."""
+    choose(output)
+    from orchestrator.cli import accounts
+
+    raise typer.Exit(accounts.cost())
+
+
+@app.command(rich_help_panel="Money")
+def sweep(
+    everything: Annotated[bool, typer.Option("--all", help="Other installations' forgotten instances too, after asking")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Find and end what nobody is using any more."""
+    choose(output)
+    from orchestrator.cli import accounts
+
+    raise typer.Exit(accounts.sweep(everything, ask=not yes))
 
 
 @app.command(rich_help_panel="Results")

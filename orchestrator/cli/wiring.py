@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,9 +16,12 @@ from orchestrator.ledger.paths import run_dir, state_dir
 from orchestrator.plan.budget import Policy
 from orchestrator.plan.offers import Offer
 from orchestrator.run.events import Reason
-from orchestrator.run.ports import News, Ports
+from orchestrator.run.ports import News, Observer, Ports, Provider
 from orchestrator.run.state import RunState
 from orchestrator.spec.jobspec import Job, JobSpec
+
+if TYPE_CHECKING:
+    from orchestrator.backends.local import LocalBox
 
 BUNDLE_DIR = "bundle"
 NEVER_S = 1e9
@@ -87,11 +90,10 @@ def ports_for(
     """The ports of one run. Everything they need is in the ledger and in the run's folder."""
     from orchestrator.backends.clock import SystemClock
     from orchestrator.backends.home import HomeEscrow
-    from orchestrator.backends.local import LocalBox
 
     folder = run_dir(record.run)
     escrow = HomeEscrow(folder, record_output(record))
-    box = LocalBox(state_dir() / "local", folder / BUNDLE_DIR, folder)
+    box = local_box(folder)
 
     def news(attempt: int, cursor: int, said: News) -> None:
         escrow.record(attempt, cursor, said)
@@ -107,6 +109,23 @@ def ports_for(
         on_news=news,
         on_event=on_event,
     )
+
+
+def local_box(folder: Path) -> LocalBox:
+    """This machine's boxes; ``folder``: the home of the run that uses it."""
+    from orchestrator.backends.local import LocalBox
+
+    return LocalBox(state_dir() / "local", folder / BUNDLE_DIR, folder)
+
+
+def observers() -> dict[str, Observer]:
+    """Every account that can be reached from here, by backend."""
+    return {"local": local_box(state_dir() / "swept")}
+
+
+def providers() -> dict[str, Provider]:
+    """Who ends instances in those accounts, by backend."""
+    return {"local": local_box(state_dir() / "swept")}
 
 
 def observer_title(backend: str) -> str:

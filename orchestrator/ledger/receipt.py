@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.errors import ExitCode
+from orchestrator.ledger.corrections import ratio
 from orchestrator.run.events import Outcome, Reason
 from orchestrator.run.state import Attempt, RunState
 
@@ -41,8 +42,17 @@ def receipt(state: RunState, *, output: str, observer: str) -> dict[str, Any]:
             "observer": observer,
             "instances_left": sum(a.open for a in state.attempts),
         },
-        "estimate_vs_actual": {},
+        "estimate_vs_actual": _estimate_vs_actual(state),
     }
+
+
+def _estimate_vs_actual(state: RunState) -> dict[str, Any]:
+    """Expected and actual training time of the offer that finished; empty when nothing was expected."""
+    found = ratio(state)
+    if found is None or state.result is None:
+        return {}
+    offer, factor = found
+    return {"gpu": offer.gpu, "training_s": {"expected": offer.expected_s, "actual": state.result.training_s, "ratio": round(factor, 3)}}
 
 
 def _attempt(state: RunState, attempt: Attempt) -> dict[str, Any]:

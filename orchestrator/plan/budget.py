@@ -20,9 +20,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stop_patience_s: float = 180.0  # a box that was asked to stop and has not ended by then is ended
     pull_reserve_s: float = 180.0  # kept for bringing the adapter home
     teardown_reserve_s: float = 120.0  # kept for the destroy call and its retries
+    start_s: float = 420.0  # usual boot, upload and start of an attempt
     useful_s: float = 300.0  # an attempt that can train for less than this is not begun
     unreachable_s: float = 900.0  # an instance that does not answer for so long is given up
     poll_s: float = 10.0  # between two readings of a healthy box
+    stop_poll_s: float = 15.0  # the same, once the box was asked to stop
     look_s: float = 60.0  # between two looks at the cloud's own list while all is well
     fuse_s: float = 2400.0  # an instance's first timer; set to its whole life once its rate has been read back
     unread_rate_factor: float = 3.0  # a rate that was not read back yet may be so many times the offer's

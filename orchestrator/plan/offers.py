@@ -26,6 +26,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     proof: Literal["observed", "unproved"] = "observed"
     as_of: str = ""  # ISO date of the price
     source: str = ""  # where the price comes from
+    expected_s: float | None = None  # seconds the whole training is expected to take here; None: not estimated
     provisioning_s: float = 900.0  # longest wait until it is ready before it is given up
 
     @property

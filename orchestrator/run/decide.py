@@ -62,14 +62,18 @@ def stop_in_s(state: RunState, attempt: Attempt, now: float) -> float | None:
 
 def _doom_of(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Reason | None:
     """Why this attempt has to end, or None while it may go on."""
+    if state.stop_wanted == Reason.DOWN:
+        return Reason.DOWN
     if attempt.result is not None:
         return _verdict(state, attempt)
     if attempt.create == "failed" and attempt.first_seen_at is None:
         return attempt.create_reason or Reason.CREATE_FAILED
-    if life_over(attempt, now) and _looked_lately(state, attempt, now):
-        return life_reason(state, attempt) if attempt.armed else Reason.FUSE
     if attempt.first_seen_at is None:
         return _never_appeared(state, attempt, now, rules)
+    if not _looked_lately(state, attempt, now):
+        return None  # a laptop that wakes up asks the cloud first
+    if life_over(attempt, now):
+        return life_reason(state, attempt) if attempt.armed else Reason.FUSE
     if attempt.missing_since is not None:
         unlisted_s = (attempt.looked_at or 0.0) - attempt.missing_since
         return Reason.PREEMPTED if unlisted_s >= state.policy.missing_grace_s else None
@@ -77,7 +81,7 @@ def _doom_of(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Rea
 
 
 def _looked_lately(state: RunState, attempt: Attempt, now: float) -> bool:
-    """A laptop that wakes up asks the cloud first; only a cloud that does not answer is done without."""
+    """Whether what is known of the instance is fresh; a cloud that does not answer at all is done without."""
     if attempt.failures.get("look", 0) >= LOOKS_BEFORE_DOOM:
         return True
     return attempt.looked_at is not None and now - attempt.looked_at <= state.policy.look_s
@@ -181,7 +185,10 @@ def _watch(state: RunState, attempt: Attempt, now: float) -> AnyCommand:
     if newer and now >= last + policy.checkpoint_pull_s and not backing_off(attempt, "fetch_checkpoint", now, policy):
         return ev.FetchCheckpoint(attempt=number, name=name)
     heard = attempt.heard_at or 0.0
-    if now >= heard + policy.poll_s and not backing_off(attempt, "poll", now, policy):
+    poll_s = min(policy.poll_s, policy.stop_poll_s) if attempt.stop_asked else policy.poll_s
+    if now >= heard + poll_s and not backing_off(attempt, "poll", now, policy):
         return ev.Poll(attempt=number, name=name, cursor=attempt.cursor)
-    pause_s = heard + policy.poll_s - now
-    return ev.Wait(seconds=pause_s if 0.0 < pause_s <= policy.poll_s else policy.retry_s, why="training")
+    pause_s = heard + poll_s - now
+    if left_s is not None and not attempt.stop_asked:
+        pause_s = min(pause_s, max(left_s, policy.retry_s))  # be there when it is time to stop
+    return ev.Wait(seconds=pause_s if 0.0 < pause_s <= poll_s else policy.retry_s, why="training")

@@ -11,8 +11,8 @@ from trainer.contract import ExitCode
 
 # the box holds a finished adapter only after these
 _ADAPTER_CODES = (ExitCode.DONE, ExitCode.STOPPED)
-# nothing on such a box is worth fetching: it never ran, or it is gone
-_NOTHING_TO_SAVE = (Reason.MISMATCH, Reason.RATE_ABOVE_PLAN, Reason.NEVER_READY, Reason.PREEMPTED, Reason.NO_CAPACITY, Reason.REFUSED)
+# nothing on such a box can be fetched, or nobody wants it: it never ran, it is gone, or a person said so
+_NOTHING_TO_SAVE = (Reason.MISMATCH, Reason.RATE_ABOVE_PLAN, Reason.NEVER_READY, Reason.PREEMPTED, Reason.FUSE, Reason.DOWN)
 
 
 def next_step(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCommand:

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     BUDGET = "budget"
     DEADLINE = "deadline"
     USER = "user"
+    DOWN = "down"  # a person wants it ended at once, saved or not
     INTERRUPT = "interrupt"
     NO_CAPACITY = "no_capacity"
     REFUSED = "refused"  # the provider said no: credentials, quota, a request it does not take
@@ -65,6 +66,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     usd_per_hour: float = 0.0
     age_s: float | None = None  # seconds since it was made, by the cloud's own clock; None: the cloud does not say
     stopped: bool = False  # does not compute but may still bill its disk
+    heartbeat_at: float | None = None  # when a controller last spoke with it, unix seconds; None: cannot be told
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

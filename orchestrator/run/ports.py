@@ -78,6 +78,9 @@ class Observer(Protocol):
     def instances(self, name: str) -> tuple[Instance, ...]:
         """Everything under exactly this name, stopped machines with a disk included. Raises PortError when unknown."""
 
+    def everything(self) -> tuple[Instance, ...]:
+        """All instances of the account whose name is one of cloudtune's, of any installation. Raises PortError when unknown."""
+
 
 class Remote(Protocol):
     """The box, once it is ready."""

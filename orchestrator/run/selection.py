@@ -15,7 +15,9 @@ from orchestrator.run.state import Attempt, RunState
 _FATAL = (Reason.BAD_CONFIG, Reason.BAD_DATA, Reason.NO_MODEL, Reason.DIVERGED, Reason.DISK_FULL)
 # the offer itself is no good: never tried a second time
 _STRIKES = (Reason.MISMATCH, Reason.RATE_ABOVE_PLAN, Reason.REFUSED, Reason.OUT_OF_MEMORY, Reason.TRAINER_CRASHED)
-_LIMITS = (Reason.BUDGET, Reason.DEADLINE, Reason.USER)
+# it may do better another time, but others come first
+_OFFERS_FAULT = (Reason.NO_CAPACITY, Reason.NEVER_READY, Reason.CREATE_FAILED, Reason.UPLOAD_FAILED, Reason.UNREACHABLE)
+_LIMITS = (Reason.BUDGET, Reason.DEADLINE, Reason.USER, Reason.DOWN)
 MAX_CRASHED_ATTEMPTS = 2  # a trainer that crashed on two machines will crash on the third
 
 
@@ -39,22 +41,37 @@ def next_attempt(state: RunState, now: float, rules: Rules) -> AnyCommand:
         return ev.Settle(outcome=outcome, reason=state.stop_wanted)
     if len(state.attempts) >= state.policy.max_attempts:
         return ev.Settle(outcome=Outcome.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED)
-    tried = {index: _tries(state, index) for index in range(len(state.offers))}
-    candidates = [index for index in tried if not struck(state, index)]
-    for index in sorted(candidates, key=lambda i: (tried[i], i)):
-        life_s = _life_s(state, state.offers[index], now)
+    candidates = [index for index in range(len(state.offers)) if not struck(state, index)]
+    for index in sorted(candidates, key=lambda i: (not _reaches(state, i, now), _at_fault(state, i), i)):
+        offer, life_s = state.offers[index], _life_s(state, state.offers[index], now)
         if life_s is not None and life_s < state.policy.useful_s + state.policy.closing_s:
             continue
-        if not state.offers[index].free and _worst_life_s(state, state.offers[index]) < state.policy.useful_s:
+        if not offer.free and _worst_life_s(state, offer) < state.policy.useful_s:
             continue  # what is left does not reach here; a cheaper offer may still do
-        pause_s = (last.closed_at or now) + state.policy.round_s - now if last is not None and tried[index] else 0.0
+        pause_s = (last.closed_at or now) + state.policy.round_s - now if last is not None and _tries(state, index) else 0.0
         if pause_s > 0.0:
             return ev.Wait(seconds=pause_s, why="before an offer is tried again")
         number = len(state.attempts) + 1
         name = instance_name(state.installation, state.run, number)
-        timer_s = _timer_s(state, state.offers[index], life_s) if rules.early_deadline else None
+        timer_s = _timer_s(state, offer, life_s) if rules.early_deadline else None
         return ev.Create(attempt=number, offer=index, name=name, life_s=life_s, timer_s=timer_s)
     return _nothing_left(state, bool(candidates), now)
+
+
+def _reaches(state: RunState, index: int, now: float) -> bool:
+    """Whether what is left of budget and deadline is expected to be enough to finish on this offer."""
+    offer = state.offers[index]
+    life_s = _life_s(state, offer, now)
+    if life_s is None or offer.expected_s is None:
+        return True
+    total = max((a.total_steps for a in state.attempts), default=0)
+    left = 1.0 - state.checkpoint_step / total if total else 1.0
+    return life_s >= offer.expected_s * left + state.policy.start_s + state.policy.closing_s
+
+
+def _at_fault(state: RunState, index: int) -> int:
+    """How often an attempt on this offer failed by the offer's own fault: such offers are tried later."""
+    return sum(a.offer == index and a.doomed in _OFFERS_FAULT for a in state.attempts)
 
 
 def _final_word(state: RunState, last: Attempt) -> tuple[Outcome, Reason] | None:
@@ -67,7 +84,7 @@ def _final_word(state: RunState, last: Attempt) -> tuple[Outcome, Reason] | None
     if reason == Reason.INTERRUPT:
         return Outcome.INTERRUPTED, reason
     if reason in _LIMITS:
-        kept = last.pulled or state.checkpoint_step > 0 or reason == Reason.USER
+        kept = last.pulled or state.checkpoint_step > 0 or reason in (Reason.USER, Reason.DOWN)
         return (Outcome.STOPPED if kept else Outcome.FAILED), reason
     crashes = sum(a.doomed == Reason.TRAINER_CRASHED for a in state.attempts)
     return (Outcome.FAILED, reason) if crashes >= MAX_CRASHED_ATTEMPTS else None

@@ -35,6 +35,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     offer: int  # index into the plan's offers
     name: str  # deterministic instance name
     begun_at: float  # the create intent
+    from_step: int  # the newest checkpoint at home then: what this attempt goes on from
     life_s: float | None  # seconds it may live; None: free and without deadline
     timer_s: float | None  # its own timer ends it so many seconds after it was made; None: no timer
     create: Literal["intended", "created", "failed", "unknown"] = "intended"
@@ -247,6 +248,7 @@ def _intended(state: RunState, command: ev.AnyCommand, at: float) -> RunState:
             offer=command.offer,
             name=command.name,
             begun_at=at,
+            from_step=state.checkpoint_step,
             life_s=command.life_s,
             timer_s=command.timer_s,
             rate_usd_per_hour=offer.usd_per_hour,

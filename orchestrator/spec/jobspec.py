@@ -99,6 +99,7 @@ class ResourcesSpec:
     infra: Annotated[tuple[str, ...], Meta(description="where to run, in SkyPilot's notation, or local")] = ()
     gpus: Annotated[str | tuple[str, ...], Meta(description="'any', or GPU names")] = "any"
     use_spot: Annotated[bool | Literal["auto"], Meta(description="rent interruptible instances")] = "auto"
+    correct_estimates: Annotated[bool, Meta(description="let what earlier runs took correct the estimated time")] = True
     disk_gb: Annotated[Annotated[int, Meta(ge=1)] | Literal["auto"], Meta(description="disk of the instance")] = "auto"
 
 

@@ -16,7 +16,20 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("errors", "spec", "data", "estimate", "plan", "run", "ledger", "backends", "cli")
 FORBIDDEN_ON_THE_LAPTOP = {"torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl"}
 PURE = ("estimate", "plan", "run/state.py", "run/decide.py", "run/ending.py", "run/selection.py", "run/timing.py", "run/events.py")
-IMPURE_MODULES = {"os", "time", "random", "socket", "subprocess", "pathlib", "sqlite3", "psutil", "datetime", "shutil", "urllib", "threading"}
+IMPURE_MODULES = {
+    "os",
+    "time",
+    "random",
+    "socket",
+    "subprocess",
+    "pathlib",
+    "sqlite3",
+    "psutil",
+    "datetime",
+    "shutil",
+    "urllib",
+    "threading",
+}
 STDLIB_ONLY = ("contract.py", "supervise.py", "__main__.py", "progress.py", "settings.py", "timer.py")
 MAX_FILE_LINES, MEDIAN_FILE_LINES, MAX_FUNCTION_LINES = 400, 150, 70
 # named exceptions; this list may only shrink
@@ -52,7 +65,9 @@ def test_imports_go_one_way(path: Path) -> None:
         assert top not in FORBIDDEN_ON_THE_LAPTOP, f"{path}:{line}: the laptop side must never import {top}"
         assert top != "sky" or "backends/skypilot" in str(path), f"{path}:{line}: only backends/skypilot may import sky"
         if top == "trainer":
-            assert module.startswith("trainer.contract") or module == "trainer", f"{path}:{line}: only trainer.contract is shared, not {module}"
+            assert module.startswith("trainer.contract") or module == "trainer", (
+                f"{path}:{line}: only trainer.contract is shared, not {module}"
+            )
         if top == "orchestrator" and layer(module) in LAYERS and here in LAYERS:
             assert LAYERS.index(layer(module)) <= LAYERS.index(here), f"{path}:{line}: {here} must not import {layer(module)}"
 
@@ -102,7 +117,9 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 def test_help_loads_nothing_of_ours_but_its_own_page() -> None:
-    ours = {m for m in loaded_by("--help") if m.split(".")[0] in ("orchestrator", "trainer", "msgspec", "yaml", "psutil", "sqlite3", "torch")}
+    ours = {
+        m for m in loaded_by("--help") if m.split(".")[0] in ("orchestrator", "trainer", "msgspec", "yaml", "psutil", "sqlite3", "torch")
+    }
     assert ours == {"orchestrator", "orchestrator.cli", "orchestrator.cli.app", "orchestrator.cli.output", "orchestrator.errors"}
 
 

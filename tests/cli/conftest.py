@@ -42,7 +42,9 @@ class Desk:
         self.job.mkdir()
         (self.job / "cloudtune.yaml").write_text(JOB.format(model=json.dumps(str(model)), epochs=epochs), encoding="utf-8")
         words = ["film", "plot", "actor", "scene", "quite", "very"]
-        rows = [f"{words[i % 6]} was {words[i * 5 % 6]} {'good' if i % 2 else 'bad'},{'positive' if i % 2 else 'negative'}" for i in range(50)]
+        rows = [
+            f"{words[i % 6]} was {words[i * 5 % 6]} {'good' if i % 2 else 'bad'},{'positive' if i % 2 else 'negative'}" for i in range(50)
+        ]
         (self.job / "data.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
         (self.job / "trainer.py").write_text("raise SystemExit('shadowed')\n")
         self.started: list[subprocess.Popen[str]] = []

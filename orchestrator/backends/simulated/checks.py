@@ -10,6 +10,7 @@ from orchestrator.run.selection import struck
 
 CENT = 1e-6
 BOOT_AND_SYNC_S = 900.0  # generous: boot, upload, submit and polls of an undisturbed attempt
+MISJUDGED = 1.2  # the plan's expectation of an offer's duration may be off by 15 % either way
 
 
 def problems(night: Night) -> list[str]:
@@ -70,8 +71,29 @@ def budget_reaches(night: Night, *, before_last: bool) -> bool:
     for index, offer in enumerate(world.offers):
         if struck(state, index) or offer.usable_gib < world.task.needed_gib:
             continue
-        steps = world.task.total_steps - state.checkpoint_step
-        needed_s = BOOT_AND_SYNC_S + LOAD_S + SAVE_S + steps * world.task.step_s[index] + POLICY.closing_s
+        known = state.attempts[-1].from_step if before_last and state.attempts else state.checkpoint_step
+        steps = world.task.total_steps - known
+        needed_s = BOOT_AND_SYNC_S + LOAD_S + SAVE_S + steps * world.task.step_s[index] * MISJUDGED + POLICY.closing_s
         if affordable_s(left_usd, offer.usd_per_hour, POLICY) >= needed_s:
+            return True
+    return False
+
+
+def budget_allowed(night: Night) -> bool:
+    """Whether budget, deadline and person allowed this run to finish: the share of these that do is what counts.
+
+    Judged by the plan as it was made, before anything went wrong: some fitting offer finishes within cap and deadline
+    with one lost attempt (boot, sync and half the training) to spare.
+    """
+    state, world = night.state, night.world
+    if state.stop_wanted is not None:
+        return False
+    for index, offer in enumerate(world.offers):
+        if offer.usable_gib < world.task.needed_gib:
+            continue
+        once_s = BOOT_AND_SYNC_S + LOAD_S + SAVE_S + world.task.total_steps * world.task.step_s[index] + POLICY.closing_s
+        spare_s = BOOT_AND_SYNC_S + 0.5 * world.task.total_steps * world.task.step_s[index]
+        in_time = state.deadline_s is None or once_s + spare_s <= state.deadline_s
+        if in_time and affordable_s(state.cap_usd or 0.0, offer.usd_per_hour, POLICY) >= once_s + spare_s:
             return True
     return False

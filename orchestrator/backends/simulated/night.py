@@ -57,6 +57,8 @@ def scenario(world: World) -> tuple[float, float | None, float]:
     """Fill the world with offers and a task. Returns cap in dollars, deadline in seconds or None, and when the user stops it."""
     chance = world.chance
     chosen = sorted(chance.sample(_CARDS, chance.randint(3, 5)), key=lambda card: card[2] * card[3])
+    total = chance.randint(40, 400)
+    pace_s = chance.uniform(5.0, 40.0)
     world.offers = tuple(
         Offer(
             backend="simulated",
@@ -68,11 +70,10 @@ def scenario(world: World) -> tuple[float, float | None, float]:
             usd_per_hour=round(rate * chance.uniform(0.8, 1.25), 4),
             spot=chance.random() < 0.25,
             guard="create-time",
+            expected_s=total * pace_s * slowness * chance.uniform(0.85, 1.15),
         )
-        for index, (name, gib, rate, _) in enumerate(chosen)
+        for index, (name, gib, rate, slowness) in enumerate(chosen)
     )
-    total = chance.randint(40, 400)
-    pace_s = chance.uniform(5.0, 40.0)
     largest = max(offer.usable_gib for offer in world.offers)
     world.task = Task(
         total_steps=total,

@@ -98,18 +98,22 @@ class SimulatedCloud:
 
     def instances(self, name: str) -> tuple[Instance, ...]:
         self._call(0.5, 3)
-        world = self.world
-        return tuple(
-            Instance(
-                name=m.name,
-                id=m.id,
-                ready=world.now >= m.ready_at,
-                gpu=m.gpu,
-                count=1,
-                usd_per_hour=m.rate_usd_per_hour,
-                age_s=world.now - m.created_at,
-            )
-            for m in world.listed(name)
+        return tuple(self._listed(machine) for machine in self.world.listed(name))
+
+    def everything(self) -> tuple[Instance, ...]:
+        self._call(0.5, 3)
+        names = dict.fromkeys(machine.name for machine in self.world.machines)
+        return tuple(self._listed(machine) for name in names for machine in self.world.listed(name))
+
+    def _listed(self, machine: Machine) -> Instance:
+        return Instance(
+            name=machine.name,
+            id=machine.id,
+            ready=self.world.now >= machine.ready_at,
+            gpu=machine.gpu,
+            count=1,
+            usd_per_hour=machine.rate_usd_per_hour,
+            age_s=self.world.now - machine.created_at,
         )
 
     # --- Remote -----------------------------------------------------------------------------------------------------

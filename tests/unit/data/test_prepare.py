@@ -96,7 +96,7 @@ def test_bad_jsonl(tmp_path: Path, content: str, message: str) -> None:
 
 def test_missing_file_and_unreadable_kinds(tmp_path: Path) -> None:
     with pytest.raises(DataProblem, match="does not exist"):
-        prepared(tmp_path, "", "d.csv", eval_fraction=0, **{"path": "other.csv"})
+        prepared(tmp_path, "", "d.csv", eval_fraction=0, path="other.csv")
     with pytest.raises(DataProblem, match="is not read yet"):
         prepared(tmp_path, "x", "d.xlsx")
 

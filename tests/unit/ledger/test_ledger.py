@@ -71,7 +71,9 @@ def test_a_takeover_voids_the_lease_before(ledger: Ledger) -> None:
     assert len(ledger.events("r1")) == 2
 
 
-@pytest.mark.parametrize("sql", ["UPDATE events SET body=x'7b7d' WHERE seq=2", "DELETE FROM events WHERE seq=2", "UPDATE events SET seq=9 WHERE seq=3"])
+@pytest.mark.parametrize(
+    "sql", ["UPDATE events SET body=x'7b7d' WHERE seq=2", "DELETE FROM events WHERE seq=2", "UPDATE events SET seq=9 WHERE seq=3"]
+)
 def test_a_changed_journal_is_detected(ledger: Ledger, sql: str) -> None:
     journal = controlled(ledger)
     for at in (2.0, 3.0, 4.0):

@@ -35,7 +35,8 @@ def test_defaults(tmp_path: Path) -> None:
 
 def test_every_problem_at_once_with_its_place(tmp_path: Path) -> None:
     found = problems(
-        tmp_path, "model: m\ndataset: {path: d.csv, evalfraction: 2}\nlora: {r: many}\ntraining:\n  num_train_epochs: 0\nlimits: {deadline: 8}\n"
+        tmp_path,
+        "model: m\ndataset: {path: d.csv, evalfraction: 2}\nlora: {r: many}\ntraining:\n  num_train_epochs: 0\nlimits: {deadline: 8}\n",
     )
     assert found == [
         ":2:24: unknown key 'dataset.evalfraction' (did you mean dataset.eval_fraction?)",
@@ -146,7 +147,10 @@ def test_any_bytes_give_a_job_or_problems(tmp_path_factory: pytest.TempPathFacto
     assert caught.value.diagnostics
 
 
-@given(st.sampled_from(sorted(FIELDS)), st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
+@given(
+    st.sampled_from(sorted(FIELDS)),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5),
+)
 @settings(max_examples=300, deadline=None)
 def test_any_value_for_any_key(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, ...], value: object) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
