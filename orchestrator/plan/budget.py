@@ -21,6 +21,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pull_reserve_s: float = 180.0  # kept for bringing the adapter home
     teardown_reserve_s: float = 120.0  # kept for the destroy call and its retries
     start_s: float = 420.0  # usual boot, upload and start of an attempt
+    duration_margin: float = 1.2  # an offer counts as enough when even so many times its expected duration fits
     useful_s: float = 300.0  # an attempt that can train for less than this is not begun
     unreachable_s: float = 900.0  # an instance that does not answer for so long is given up
     poll_s: float = 10.0  # between two readings of a healthy box

@@ -14,7 +14,7 @@ from orchestrator.run import events as ev
 from orchestrator.run.events import AnyCommand, Reason
 from orchestrator.run.rules import ALL_RULES, Rules
 from orchestrator.run.state import Attempt, RunState, elapsed_s
-from orchestrator.run.timing import backing_off, life_over, life_reason
+from orchestrator.run.timing import backing_off, grace_ends_at, life_over, life_reason
 from trainer.contract import ExitCode
 
 LOOKS_BEFORE_DOOM = 5  # failed looks in a row after which an instance whose time is over counts as over
@@ -47,14 +47,14 @@ def decide(state: RunState, now: float, rules: Rules = ALL_RULES) -> AnyCommand:
     return ending.next_step(state, attempt, now, rules)
 
 
-def stop_in_s(state: RunState, attempt: Attempt, now: float) -> float | None:
+def stop_in_s(state: RunState, attempt: Attempt, now: float, rules: Rules = ALL_RULES) -> float | None:
     """Seconds until the box must begin to save: the soft deadline. None: nothing limits it; negative: it is past."""
     if attempt.life_s is None:
         return None
     policy = state.policy
-    limit_s = attempt.life_s - policy.closing_s
+    limit_s = attempt.life_s - (policy.closing_s if rules.bounded else 0.0)
     rate = attempt.rate_usd_per_hour
-    if state.cap_usd is not None and rate > 0.0:
+    if state.cap_usd is not None and rate > 0.0 and rules.bounded:
         left_usd = state.cap_usd - state.spent_usd - attempt.extra_usd - reserve_usd(rate, policy)
         limit_s = min(limit_s, left_usd / rate * HOUR_S)
     return limit_s - elapsed_s(attempt, now)
@@ -69,7 +69,7 @@ def _doom_of(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Rea
     if attempt.create == "failed" and attempt.first_seen_at is None:
         return attempt.create_reason or Reason.CREATE_FAILED
     if attempt.first_seen_at is None:
-        return _never_appeared(state, attempt, now, rules)
+        return _never_appeared(state, attempt, rules)
     if not _looked_lately(state, attempt, now):
         return None  # a laptop that wakes up asks the cloud first
     if life_over(attempt, now):
@@ -94,15 +94,14 @@ def _verdict(state: RunState, attempt: Attempt) -> Reason | None:
     return _VERDICTS.get(code, Reason.TRAINER_CRASHED)
 
 
-def _never_appeared(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Reason | None:
+def _never_appeared(state: RunState, attempt: Attempt, rules: Rules) -> Reason | None:
     """A create whose instance nobody has seen yet."""
     if state.stop_wanted is not None:
         return state.stop_wanted
     if not rules.launch_grace and attempt.create == "unknown":
         return attempt.create_reason or Reason.CREATE_FAILED
-    over = now >= attempt.begun_at + state.policy.launch_grace_s
-    looked = attempt.looked_at is not None and attempt.looked_at >= attempt.begun_at + state.policy.launch_grace_s
-    return (attempt.create_reason or Reason.CREATE_FAILED) if over and looked else None
+    looked = attempt.looked_at is not None and attempt.looked_at >= grace_ends_at(state, attempt)
+    return (attempt.create_reason or Reason.CREATE_FAILED) if looked else None
 
 
 def _misdelivered(state: RunState, attempt: Attempt) -> Reason | None:
@@ -128,7 +127,7 @@ def _overdue(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Rea
     if attempt.ready_at is None:
         limit = attempt.begun_at + state.offers[attempt.offer].provisioning_s
         return Reason.NEVER_READY if attempt.looked_at is not None and attempt.looked_at >= limit else None
-    left_s = stop_in_s(state, attempt, now)
+    left_s = stop_in_s(state, attempt, now, rules)
     if attempt.submitted_at is None and left_s is not None and left_s <= 0.0:
         return life_reason(state, attempt)
     if attempt.stop_intended_at is not None and now >= attempt.stop_intended_at + policy.stop_patience_s:
@@ -150,12 +149,14 @@ def _advance(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Any
     if attempt.extra and rules.one_controller and not backing_off(attempt, "destroy", now, policy):
         return ev.Destroy(attempt=number, name=name, ids=tuple(i.id for i in attempt.extra))
     look_s = policy.poll_s if attempt.ready_at is None or attempt.missing_since is not None or attempt.extra else policy.look_s
-    due = attempt.looked_at is None or now >= attempt.looked_at + look_s
+    due = attempt.looked_at is None or now >= attempt.looked_at + look_s or attempt.looked_at <= state.resumed_at
     if due and not backing_off(attempt, "look", now, policy):
         return ev.Look(attempt=number, name=name)
     if attempt.ready_at is None or attempt.missing_since is not None:
         return ev.Wait(seconds=policy.poll_s, why="the instance is not ready yet")
     if not attempt.armed and attempt.life_s is not None and (rules.early_deadline or attempt.uploaded):
+        if attempt.clock_lost:  # nobody knows how much of its life is left: it is not prolonged, and ends by its first timer
+            return ev.Wait(seconds=policy.poll_s, why="how old the instance is cannot be told")
         if backing_off(attempt, "arm", now, policy):
             return ev.Wait(seconds=policy.retry_s, why="the deadline could not be set; trying again")
         return ev.Arm(attempt=number, name=name, life_s=max(0.0, attempt.life_s - elapsed_s(attempt, now)))
@@ -166,17 +167,17 @@ def _advance(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Any
     if attempt.submitted_at is None or attempt.lost:
         if backing_off(attempt, "submit", now, policy):
             return ev.Wait(seconds=policy.retry_s, why="the job could not be started; trying again")
-        left_s = stop_in_s(state, attempt, now)
+        left_s = stop_in_s(state, attempt, now, rules)
         soft_s = None if left_s is None else max(0.0, left_s)
         return ev.Submit(attempt=number, name=name, stop_in_s=soft_s, checkpoint_step=state.checkpoint_step)
-    return _watch(state, attempt, now)
+    return _watch(state, attempt, now, rules)
 
 
-def _watch(state: RunState, attempt: Attempt, now: float) -> AnyCommand:
+def _watch(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCommand:
     """A running job: stop it in time, bring checkpoints home, listen."""
     policy = state.policy
     number, name = attempt.number, attempt.name
-    left_s = stop_in_s(state, attempt, now)
+    left_s = stop_in_s(state, attempt, now, rules)
     reason = state.stop_wanted or (life_reason(state, attempt) if left_s is not None and left_s <= 0.0 else None)
     if reason is not None and not attempt.stop_asked and not backing_off(attempt, "ask_stop", now, policy):
         return ev.AskStop(attempt=number, name=name, reason=reason)

@@ -6,7 +6,7 @@ from orchestrator.run import events as ev
 from orchestrator.run.events import AnyCommand, Reason
 from orchestrator.run.rules import Rules
 from orchestrator.run.state import Attempt, RunState, billed, elapsed_s
-from orchestrator.run.timing import backing_off, life_over
+from orchestrator.run.timing import backing_off, grace_ends_at, life_over
 from trainer.contract import ExitCode
 
 # the box holds a finished adapter only after these
@@ -91,8 +91,7 @@ def _gone(state: RunState, attempt: Attempt, now: float, rules: Rules) -> bool:
     if attempt.first_seen_at is not None or attempt.create == "failed" or not rules.launch_grace:
         return True
     # never seen: the create call may still bear an instance
-    born_by = (attempt.create_settled_at or attempt.begun_at) + state.policy.launch_grace_s
-    return (attempt.looked_at or 0.0) >= born_by
+    return (attempt.looked_at or 0.0) >= grace_ends_at(state, attempt)
 
 
 def _final_bill(state: RunState, attempt: Attempt, now: float, rules: Rules) -> tuple[float, float]:

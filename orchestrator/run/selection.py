@@ -34,7 +34,7 @@ def next_attempt(state: RunState, now: float, rules: Rules) -> AnyCommand:
     last = state.attempt
     if last is not None:
         word = _final_word(state, last)
-        if word is not None:
+        if word is not None and not (last.doomed == Reason.BUDGET and _still_reaches(state, now)):
             return ev.Settle(outcome=word[0], reason=word[1])
     if state.stop_wanted is not None:
         outcome = Outcome.INTERRUPTED if state.stop_wanted == Reason.INTERRUPT else Outcome.STOPPED
@@ -42,7 +42,7 @@ def next_attempt(state: RunState, now: float, rules: Rules) -> AnyCommand:
     if len(state.attempts) >= state.policy.max_attempts:
         return ev.Settle(outcome=Outcome.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED)
     candidates = [index for index in range(len(state.offers)) if not struck(state, index)]
-    for index in sorted(candidates, key=lambda i: (not _reaches(state, i, now), _at_fault(state, i), i)):
+    for index in sorted(candidates, key=lambda i: (_shortfall(state, i, now), _at_fault(state, i), i)):
         offer, life_s = state.offers[index], _life_s(state, state.offers[index], now)
         if life_s is not None and life_s < state.policy.useful_s + state.policy.closing_s:
             continue
@@ -58,15 +58,22 @@ def next_attempt(state: RunState, now: float, rules: Rules) -> AnyCommand:
     return _nothing_left(state, bool(candidates), now)
 
 
-def _reaches(state: RunState, index: int, now: float) -> bool:
-    """Whether what is left of budget and deadline is expected to be enough to finish on this offer."""
+def _shortfall(state: RunState, index: int, now: float) -> float:
+    """How much longer finishing on this offer takes, with a margin, than what is left of budget and deadline; at least 1."""
     offer = state.offers[index]
     life_s = _life_s(state, offer, now)
     if life_s is None or offer.expected_s is None:
-        return True
+        return 1.0
     total = max((a.total_steps for a in state.attempts), default=0)
     left = 1.0 - state.checkpoint_step / total if total else 1.0
-    return life_s >= offer.expected_s * left + state.policy.start_s + state.policy.closing_s
+    needed_s = offer.expected_s * left * state.policy.duration_margin + state.policy.start_s + state.policy.closing_s
+    return max(1.0, round(needed_s / max(life_s, 1.0), 2))
+
+
+def _still_reaches(state: RunState, now: float) -> bool:
+    """After a stop for the budget: whether the little that is left is known to finish the little that is missing."""
+    offers = [i for i, offer in enumerate(state.offers) if offer.expected_s is not None and not struck(state, i)]
+    return len(state.attempts) < state.policy.max_attempts and any(_shortfall(state, i, now) <= 1.0 for i in offers)
 
 
 def _at_fault(state: RunState, index: int) -> int:

@@ -30,3 +30,12 @@ def life_reason(state: RunState, attempt: Attempt) -> Reason:
     if deadline_at is not None and attempt.life_s is not None and attempt.begun_at + attempt.life_s >= deadline_at - 1.0:
         return Reason.DEADLINE
     return Reason.BUDGET
+
+
+def grace_ends_at(state: RunState, attempt: Attempt) -> float:
+    """Until then a create call that nobody has seen the instance of may still bear one.
+
+    Counted anew when the laptop's clock was lost: how long ago the call was is then not known.
+    """
+    since = attempt.begun_at if attempt.create_settled_at is None else attempt.create_settled_at
+    return (max(since, state.resumed_at) if attempt.clock_lost else since) + state.policy.launch_grace_s

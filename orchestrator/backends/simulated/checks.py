@@ -52,10 +52,12 @@ def _liveness(night: Night) -> list[str]:
     state, world = night.state, night.world
     if state.outcome in (None, Outcome.SUCCEEDED) or night.settled_at <= world.faults_end_at or state.stop_wanted is not None:
         return []
+    last = state.attempt
+    quiet = last is not None and night.begun_at[last.number] > world.faults_end_at
+    if last is not None and quiet and last.doomed in (Reason.BUDGET, Reason.DEADLINE) and last.step > last.from_step and not last.pulled:
+        return [f"a stop for the {last.doomed} that did not save what was learned"]
     if state.deadline_s is not None:
         return []
-    last = state.attempt
-    quiet = last is not None and last.begun_at - (state.last_at - night.settled_at) > world.faults_end_at
     if last is not None and quiet and last.doomed not in (Reason.OUT_OF_MEMORY, Reason.BUDGET):
         return [f"an attempt begun after the faults failed: {last.doomed}"]
     if state.reason == Reason.BUDGET and budget_reaches(night, before_last=quiet):

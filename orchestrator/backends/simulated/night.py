@@ -6,6 +6,7 @@ engine believed and did was right.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,7 @@ class Night:
     state: RunState
     settled_at: float = NEVER  # true time
     controllers: int = 0
+    begun_at: dict[int, float] = field(default_factory=dict)  # true time at which each attempt was begun
     surprises: list[str] = field(default_factory=list)  # rules found broken on the way
 
 
@@ -96,7 +98,6 @@ class _Journal:
         self._inner = inner
         self._night = night
         self._depth = depth
-        self._intended = False  # the last event was an intent: the next thing is its act
 
     def events(self) -> list[AnyEvent]:
         return self._inner.events()
@@ -111,11 +112,10 @@ class _Journal:
         self._inner.append(event)
         if torn:
             raise Killed
-        self._intended = isinstance(event, ev.Intended)
+        if self._depth == 0 and isinstance(event, ev.Intended) and world.strikes("two_controllers"):
+            self._night.controller(depth=1)  # this one sleeps between intent and act, until that one has ended
 
     def hold_lease(self) -> None:
-        if self._depth == 0 and self._intended and self._night.world.strikes("two_controllers"):
-            self._night.controller(depth=1)
         self._inner.hold_lease()
 
     def wish(self) -> Reason | None:
@@ -164,24 +164,32 @@ class _Play:
             remotes={"simulated": self.cloud},
             escrow=self.escrow,
             clock=clock,
-            on_event=lambda after, event: self._watch(after, event, clock),
+            on_event=functools.partial(self._watch, clock, self.night.controllers),
         )
         try:
             journal = take_over(self.ledger, RUN, controller=f"c{self.night.controllers}", now=clock.now())
             live = drive(_Journal(journal, self, depth), ports, controller=f"c{self.night.controllers}", rules=self.rules)
         except (Killed, LeaseLost, LedgerDiskFull):
+            self._note(self.ledger.state(RUN))
             return
         if live != self.ledger.state(RUN):
             self.night.surprises.append("replaying the journal does not give the live state")
 
-    def _watch(self, state: RunState, event: AnyEvent, clock: SimulatedClock) -> None:
+    def _watch(self, clock: SimulatedClock, controller: int, state: RunState, event: AnyEvent) -> None:
+        if controller != self.night.controllers:
+            return  # it slept while another took over: what it believes is old
         unread = any(a.open and a.first_seen_at is None for a in state.attempts)  # its rate may be anything
         if not unread and state.total_usd(clock.now()) < self.world.bill_usd() - 1e-6:
             self.night.surprises.append("the journal knew of less than was billed")
-        if state.outcome is not None and self.night.settled_at is NEVER:
-            self.night.settled_at = self.world.now
+        self._note(state)
         if self.tracer is not None:
             self.tracer(self.world, state, event)
+
+    def _note(self, state: RunState) -> None:
+        """True times, which the journal's clock does not know."""
+        if state.outcome is not None and self.night.settled_at is NEVER:
+            self.night.settled_at = self.world.now
+        self.night.begun_at.setdefault(len(state.attempts), self.world.now)
 
     def restart(self) -> None:
         """Until the user types the same command again: minutes or hours, now and then in a new boot with a wrong clock."""

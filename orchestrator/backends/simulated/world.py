@@ -81,7 +81,8 @@ class World:
         self.chance = random.Random(seed)  # noqa: S311  # reproducible, not secret
         self.rates = rates
         self.now = START
-        self.faults_end_at = START + self.chance.uniform(2, 14) * 3600.0
+        longest_h = 14.0 if self.chance.random() < 0.75 else 1.0  # many faults; or few, and then a long calm
+        self.faults_end_at = START + self.chance.uniform(0, longest_h) * 3600.0
         self.counts: Counter[str] = Counter()
         self.machines: list[Machine] = []
         self.offers: tuple[Offer, ...] = ()

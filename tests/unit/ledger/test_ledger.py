@@ -45,7 +45,7 @@ def controlled(ledger: Ledger) -> RunJournal:
 
 def test_events_come_back_as_written(ledger: Ledger) -> None:
     journal = controlled(ledger)
-    event = ev.Intended(at=2.0, command=ev.Create(attempt=1, offer=0, name="n", life_s=None))
+    event = ev.Intended(at=2.0, command=ev.Create(attempt=1, offer=0, name="n", life_s=None, timer_s=None))
     journal.append(event)
     assert ledger.events("r1") == [planned(), event]
     assert journal.events() == ledger.events("r1")

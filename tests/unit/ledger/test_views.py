@@ -16,19 +16,30 @@ from orchestrator.run import events as ev
 from orchestrator.run.events import Instance, Outcome, Reason
 from orchestrator.run.state import RunState, fold
 
-OFFER = Offer(backend="simulated", cloud="vast", gpu="T4", count=1, usable_gib=14.6, usd_per_hour=0.36, expected_s=1000.0, guard="create-time")
+OFFER = Offer(
+    backend="simulated", cloud="vast", gpu="T4", count=1, usable_gib=14.6, usd_per_hour=0.36, expected_s=1000.0, guard="create-time"
+)
 
 
-def finished(training_s: float = 1500.0, outcome: Outcome = Outcome.SUCCEEDED, reason: Reason = Reason.COMPLETED, run: str = "aaaa") -> RunState:
+def finished(
+    training_s: float = 1500.0, outcome: Outcome = Outcome.SUCCEEDED, reason: Reason = Reason.COMPLETED, run: str = "aaaa"
+) -> RunState:
     """One attempt, an hour long, settled."""
     name = f"ct-me-{run}-1"
-    result = ev.JobResult(exit_code=0, steps=9, training_s=training_s, evaluation=ev.Evaluation(metric="accuracy", rows=300, before=0.5, after=0.75, gain_low=0.1, gain_high=0.4))
+    result = ev.JobResult(
+        exit_code=0,
+        steps=9,
+        training_s=training_s,
+        evaluation=ev.Evaluation(metric="accuracy", rows=300, before=0.5, after=0.75, gain_low=0.1, gain_high=0.4),
+    )
     return fold(
         [
             ev.Planned(at=0.0, run=run, installation="me", fingerprint="f", offers=(OFFER,), cap_usd=5.0, deadline_s=None, policy=Policy()),
             ev.Intended(at=0.0, command=ev.Create(attempt=1, offer=0, name=name, life_s=9000.0, timer_s=2400.0)),
             ev.Created(at=5.0, attempt=1, instance_id="i"),
-            ev.Seen(at=6.0, attempt=1, instances=(Instance(name=name, id="i", ready=True, gpu="T4", count=1, usd_per_hour=0.36, age_s=2.0),)),
+            ev.Seen(
+                at=6.0, attempt=1, instances=(Instance(name=name, id="i", ready=True, gpu="T4", count=1, usd_per_hour=0.36, age_s=2.0),)
+            ),
             ev.JobEnded(at=3000.0, attempt=1, result=result),
             ev.Pulled(at=3010.0, attempt=1, files={"adapter_model.safetensors": "00"}),
             ev.Concluded(at=3600.0, command=ev.Close(attempt=1, billed_s=3600.0, billed_usd=0.36)),
@@ -69,7 +80,10 @@ def test_whose_instance_is_it(name: str, heartbeat_at: float | None, verdict: Ve
 
 def test_charging_is_unknown_when_an_account_is_silent() -> None:
     quiet, silent = Account(title="a"), Account(title="b", unknown="401")
-    paid = Account(title="c", instances=(Instance(name="ct-x-y-1", id="i", usd_per_hour=0.4), Instance(name="z", id="j", usd_per_hour=0.01, stopped=True)))
+    paid = Account(
+        title="c",
+        instances=(Instance(name="ct-x-y-1", id="i", usd_per_hour=0.4), Instance(name="z", id="j", usd_per_hour=0.01, stopped=True)),
+    )
     assert charging([quiet])["charging"] is False and charging([quiet])["usd_per_hour"] == 0.0
     answer = charging([quiet, silent])
     assert answer["charging"] is None and answer["usd_per_hour"] is None, "unknown, never $0.00"
