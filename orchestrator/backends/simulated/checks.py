@@ -84,8 +84,8 @@ def budget_reaches(night: Night, *, before_last: bool) -> bool:
 def budget_allowed(night: Night) -> bool:
     """Whether budget, deadline and person allowed this run to finish: the share of these that do is what counts.
 
-    Judged by the plan as it was made, before anything went wrong: some fitting offer finishes within cap and deadline
-    with one lost attempt (boot, sync and half the training) to spare.
+    Some fitting offer finishes within cap and deadline with one lost attempt (boot, sync and half the training) to spare,
+    and with the hours in which nobody was there: a finished instance that waits for a sleeping laptop is paid for.
     """
     state, world = night.state, night.world
     if state.stop_wanted is not None:
@@ -94,7 +94,7 @@ def budget_allowed(night: Night) -> bool:
         if offer.usable_gib < world.task.needed_gib:
             continue
         once_s = BOOT_AND_SYNC_S + LOAD_S + SAVE_S + world.task.total_steps * world.task.step_s[index] + POLICY.closing_s
-        spare_s = BOOT_AND_SYNC_S + 0.5 * world.task.total_steps * world.task.step_s[index]
+        spare_s = world.absent_s + BOOT_AND_SYNC_S + 0.5 * world.task.total_steps * world.task.step_s[index]
         in_time = state.deadline_s is None or once_s + spare_s <= state.deadline_s
         if in_time and affordable_s(state.cap_usd or 0.0, offer.usd_per_hour, POLICY) >= once_s + spare_s:
             return True

@@ -194,7 +194,7 @@ class _Play:
     def restart(self) -> None:
         """Until the user types the same command again: minutes or hours, now and then in a new boot with a wrong clock."""
         chance = self.world.chance
-        self.world.passes(20, 300) if chance.random() < 0.6 else self.world.passes(1800, 10 * 3600)
+        self.world.nobody_for(20, 300) if chance.random() < 0.6 else self.world.nobody_for(1800, 10 * 3600)
         if chance.random() < 0.25:
             self.boots += 1
             self.offset_s = chance.uniform(-86400, 86400) if self.world.strikes("clock_jump") else 0.0

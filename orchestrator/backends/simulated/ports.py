@@ -37,7 +37,7 @@ class SimulatedClock:
             raise Killed
         self._world.now += seconds
         if self._world.strikes("laptop_asleep"):
-            self._world.passes(1800, 6 * 3600)
+            self._world.nobody_for(1800, 6 * 3600)
 
 
 class SimulatedCloud:

@@ -84,6 +84,7 @@ class World:
         longest_h = 14.0 if self.chance.random() < 0.75 else 1.0  # many faults; or few, and then a long calm
         self.faults_end_at = START + self.chance.uniform(0, longest_h) * 3600.0
         self.counts: Counter[str] = Counter()
+        self.absent_s = 0.0  # how long nobody was there: laptop asleep, or no controller
         self.machines: list[Machine] = []
         self.offers: tuple[Offer, ...] = ()
         self.task = Task(total_steps=1, checkpoint_steps=1, step_s=(1.0,), needed_gib=1.0)
@@ -99,6 +100,12 @@ class World:
     def passes(self, low_s: float, high_s: float) -> None:
         """Let time pass."""
         self.now += self.chance.uniform(low_s, high_s)
+
+    def nobody_for(self, low_s: float, high_s: float) -> None:
+        """Let time pass in which no controller looks."""
+        before = self.now
+        self.passes(low_s, high_s)
+        self.absent_s += self.now - before
 
     def bill_usd(self, at: float | None = None) -> float:
         """What the cloud charges, by its own truth."""
