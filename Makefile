@@ -1,12 +1,13 @@
 # make demo   set up ./.venv and run the main job on this machine, for $0
 # make test   set up ./.venv and run every test
+# make simulate   100,000 simulated nights, and each rule removed in turn
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test simulate lint clean
 
 setup: $(STAMP)
 
@@ -22,7 +23,12 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov
+
+simulate: $(STAMP)
+	$(BIN)/python -m benchmarks.simulate --seeds 100000
+	for rule in intent_first launch_grace early_deadline observed_teardown hashed_pull one_controller bounded never_underreport; do \
+		$(BIN)/python -m benchmarks.simulate --seeds 500 --start $${START:-900000} --break $$rule --json | grep -c . ; done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

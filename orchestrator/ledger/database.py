@@ -52,10 +52,9 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._make_folder(path)
+        os.umask(os.umask(0) | 0o077)  # the file and its side files: for their owner only
         with translated(path):
             self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            if os.access(path, os.W_OK):
-                path.chmod(0o600)
             self._prepare()
 
     @classmethod
@@ -93,8 +92,9 @@ class Database:
             with self.transaction() as connection:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
-                if connection.execute("SELECT count(*) FROM installation").fetchone()[0] == 0:
-                    connection.execute("INSERT INTO installation VALUES (?)", (secrets.token_hex(3),))
+                connection.execute(
+                    "INSERT INTO installation SELECT ? WHERE NOT EXISTS (SELECT 1 FROM installation)", (secrets.token_hex(3),)
+                )
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     @contextmanager

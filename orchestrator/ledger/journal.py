@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -111,11 +111,8 @@ class Ledger:
 
     def tail(self, run: str) -> tuple[int, bytes]:
         """Number and checksum of the last event; (0, b"") before the first."""
-        rows = self.database.read("SELECT seq, chain FROM events WHERE run=? ORDER BY seq DESC LIMIT 1", (run,))
-        for seq, link in rows:
-            if isinstance(seq, int) and isinstance(link, bytes):
-                return seq, link
-        return 0, b""
+        rows: list[Any] = self.database.read("SELECT seq, chain FROM events WHERE run=? ORDER BY seq DESC LIMIT 1", (run,))
+        return (int(rows[0][0]), bytes(rows[0][1])) if rows else (0, b"")
 
     def state(self, run: str) -> RunState:
         """The fold of a run's events."""

@@ -128,9 +128,8 @@ class _Loop:
         if isinstance(command, ev.AskStop):
             remote.ask_stop(command.name)
             return ev.StopAsked(at=self._now(), attempt=number)
-        if isinstance(command, (ev.Pull, ev.FetchCheckpoint)):
-            return self._fetch(command)
-        raise AssertionError(f"no port call for {command!r}")
+        assert isinstance(command, (ev.Pull, ev.FetchCheckpoint)), command  # Doom, Close, Settle, Wait, Done, GiveUp call no port
+        return self._fetch(command)
 
     def _poll(self, command: ev.Poll) -> tuple[AnyEvent, ...]:
         attempt = self.state.attempts[command.attempt - 1]

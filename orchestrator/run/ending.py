@@ -6,7 +6,7 @@ from orchestrator.run import events as ev
 from orchestrator.run.events import AnyCommand, Reason
 from orchestrator.run.rules import Rules
 from orchestrator.run.state import Attempt, RunState, billed, elapsed_s
-from orchestrator.run.timing import backing_off, grace_ends_at, life_over
+from orchestrator.run.timing import backing_off, grace_ends_at
 from trainer.contract import ExitCode
 
 # the box holds a finished adapter only after these
@@ -100,8 +100,3 @@ def _final_bill(state: RunState, attempt: Attempt, now: float, rules: Rules) -> 
     start = attempt.ready_at or now
     seconds = max(0.0, (attempt.heard_at or start) - start)
     return seconds, attempt.rate_usd_per_hour * seconds / 3600.0
-
-
-def may_still_be_charged(attempt: Attempt, now: float) -> bool:
-    """Whether an open attempt may hold an instance right now."""
-    return attempt.open and not (attempt.create == "failed" and attempt.first_seen_at is None) and not life_over(attempt, now)

@@ -36,6 +36,11 @@ def test_three_thousand_harsh_nights() -> None:
     assert total.allowed_succeeded >= 0.5 * total.allowed
 
 
+def test_two_hundred_nights_in_this_process() -> None:
+    """The same in the process that measures coverage."""
+    assert nights(range(100_000, 100_200), HARSH, ALL_RULES).failing == {}
+
+
 @pytest.mark.parametrize("start", [7_000, 80_000])
 def test_every_kind_of_fault_in_any_thousand(start: int) -> None:
     total = tally(start, 1000)

@@ -35,6 +35,8 @@ class SimulatedClock:
     def sleep(self, seconds: float, until: Callable[[], bool]) -> None:
         if self._world.strikes("controller_killed"):
             raise Killed
+        if until():
+            return
         self._world.now += seconds
         if self._world.strikes("laptop_asleep"):
             self._world.nobody_for(1800, 6 * 3600)

@@ -196,3 +196,57 @@ def test_kill_9_leaves_every_acknowledged_event(tmp_path: Path) -> None:
     events = Ledger(Database(path)).events("r1")
     assert [e.controller for e in events[1:] if isinstance(e, ev.Resumed)] == [str(n) for n in range(len(events) - 1)]
     assert len(events) - 1 > acknowledged
+
+
+def test_other_disk_errors_have_words_too() -> None:
+    class Broken(sqlite3.OperationalError):
+        sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+
+    class Odd(sqlite3.OperationalError):
+        sqlite_errorcode = sqlite3.SQLITE_MISUSE
+
+    assert isinstance(database._translate(Broken("disk I/O error"), Path("/l")), errors.LedgerDiskFull)
+    assert type(database._translate(Odd("odd"), Path("/l"))) is errors.LedgerProblem
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for inside in ("ledger.sqlite", "folder/ledger.sqlite"):
+        with pytest.raises(errors.LedgerReadOnly):
+            Database(tmp_path / "file" / inside)
+
+
+def test_installation_is_kept(tmp_path: Path) -> None:
+    first = Database(tmp_path / "ledger.sqlite").installation()
+    assert first == Database(tmp_path / "ledger.sqlite").installation() and len(first) == 6
+    assert Database.in_memory().installation() != first
+
+
+def test_forget_and_wish(ledger: Ledger) -> None:
+    journal = controlled(ledger)
+    assert journal.wish() is None
+    ledger.wish("r1", ev.Reason.USER, 2.0)
+    assert journal.wish() is ev.Reason.USER
+    journal.append(ev.Resumed(at=100.0, controller="c"))
+    assert ledger.beat_at("r1") == 100.0
+    ledger.forget("r1")
+    assert ledger.runs() == [] and ledger.events("r1") == [] and ledger.beat_at("r1") is None and ledger.tail("r1") == (0, b"")
+
+
+def test_a_lock_is_freed_once(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path, "r1")
+    with lock:
+        pass
+    lock.__exit__()
+
+
+def test_xdg_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.ledger import paths
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "c"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative is ignored")
+    assert paths.config_dir() == tmp_path / "c" / "cloudtune"
+    assert paths.cache_dir() == Path.home() / ".cache" / "cloudtune"
+    assert paths.run_dir("r") == Path.home() / ".local/state/cloudtune/runs/r"
+    made = paths.private(tmp_path / "a" / "b")
+    assert made.stat().st_mode & 0o777 == 0o700 and paths.private(made) == made
