@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
 def _end(folder: Path, mark: str) -> None:
     for _ in range(ROUNDS):
-        others = _marked(f"{mark}={folder.name}".encode())
+        others = _marked(f"{mark}={folder}".encode())
         if not others:
             break
         for pid in others:
@@ -64,7 +64,8 @@ def _marked_by_ps(entry: str) -> list[int]:
 
     listed = subprocess.run(["/bin/ps", "-E", "-A", "-o", "pid=,command="], capture_output=True, text=True, check=False).stdout
     rows = [line.split(None, 1) for line in listed.splitlines()]
-    return [int(row[0]) for row in rows if len(row) == 2 and entry in row[1].split() and int(row[0]) != os.getpid()]
+    found = [int(row[0]) for row in rows if len(row) == 2 and f" {entry} " in f" {row[1]} "]
+    return [pid for pid in found if pid != os.getpid()]
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from trainer.contract import (
     write_atomically,
 )
 
-MARK = "CLOUDTUNE_BOX"  # environment variable that every process of a box carries
+MARK = "CLOUDTUNE_BOX"  # environment variable that every process of a box carries: the box's folder
 JOB_FILE = "job.json"  # process id and start time of the supervisor that submit started
 LIFE_FILE = "ends_at"
 HEARTBEAT_FILE = "heartbeat"  # touched whenever a controller speaks with the box
@@ -109,9 +109,8 @@ class LocalBox:
 
     def everything(self) -> tuple[Instance, ...]:
         self._reap()
-        names = {p.name for p in self._root.glob("ct-*") if p.is_dir()} | {
-            mark for _, mark in _marked_processes() if mark.startswith("ct-")
-        }
+        marks = {Path(mark) for _, mark in _marked_processes()}
+        names = {p.name for p in self._root.glob("ct-*") if p.is_dir()} | {mark.name for mark in marks if mark.parent == self._root}
         return tuple(self._listed(name) for name in sorted(names))
 
     def _listed(self, name: str) -> Instance:
@@ -197,7 +196,7 @@ class LocalBox:
     def _spawn(self, arguments: list[str], name: str, log: str) -> dict[str, float]:
         box = self._box(name)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CLOUDTUNE_") and k != "PYTHONHOME"}
-        environment |= {MARK: name, "PYTHONPATH": str(box) if (box / "trainer").is_dir() else str(code_root()), "PYTHONUNBUFFERED": "1"}
+        environment |= {MARK: str(box), "PYTHONPATH": str(box) if (box / "trainer").is_dir() else str(code_root()), "PYTHONUNBUFFERED": "1"}
         with open(box / log, "ab") as output:
             process = subprocess.Popen(
                 arguments, cwd=box, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -220,14 +219,14 @@ class LocalBox:
 
     def _processes(self, name: str) -> list[psutil.Process]:
         """Every living process of this user that carries the box's mark."""
-        return [process for process, mark in _marked_processes() if mark == name]
+        return [process for process, mark in _marked_processes() if mark == str(self._box(name))]
 
     def _reap(self) -> None:
         self._started = [process for process in self._started if process.poll() is None]
 
 
 def _marked_processes() -> Iterator[tuple[psutil.Process, str]]:
-    """Every living process of this user that belongs to a box, with the box's name; zombies left out."""
+    """Every living process of this user that belongs to a box, with the box's folder; zombies left out."""
     for process in psutil.process_iter():
         try:
             mark = process.environ().get(MARK)

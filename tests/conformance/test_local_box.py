@@ -42,70 +42,76 @@ def box(tmp_path: Path) -> Iterator[LocalBox]:
     box = LocalBox(tmp_path / "boxes", bundle, tmp_path / "home")
     yield box
     box.destroy(NAME, ())
-    assert not processes(NAME), "a process was left behind"
+    assert not processes(tmp_path / "boxes" / NAME), "a process was left behind"
 
 
-def processes(name: str) -> list[int]:
+def processes(folder: Path) -> list[int]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(local.MARK) == name and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(local.MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
         except psutil.Error:
             continue
     return found
 
 
-def test_nothing_is_listed_before_create(box: LocalBox) -> None:
+def test_nothing_is_listed_before_create(box: LocalBox, tmp_path: Path) -> None:
     assert box.instances(NAME) == ()
 
 
-def test_create_is_listed_and_twice_is_once(box: LocalBox) -> None:
+def test_create_is_listed_and_twice_is_once(box: LocalBox, tmp_path: Path) -> None:
     assert box.create(OFFER, NAME, None) == box.create(OFFER, NAME, None)
     (only,) = box.instances(NAME)
     assert (only.name, only.ready, only.usd_per_hour) == (NAME, True, 0.0)
 
 
-def test_destroy_is_observed_and_twice_is_fine(box: LocalBox) -> None:
+def test_destroy_is_observed_and_twice_is_fine(box: LocalBox, tmp_path: Path) -> None:
     box.create(OFFER, NAME, None)
     box.destroy(NAME, ())
     assert box.instances(NAME) == ()
     box.destroy(NAME, ())
 
 
-def test_destroy_ends_every_process_of_the_box(box: LocalBox) -> None:
+def test_destroy_ends_every_process_of_the_box(box: LocalBox, tmp_path: Path) -> None:
     box.create(OFFER, NAME, None)
-    stray = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, local.MARK: NAME})
-    eventually(lambda: processes(NAME) == [stray.pid])
+    stray = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, local.MARK: str(tmp_path / "boxes" / NAME)}
+    )
+    eventually(lambda: processes(tmp_path / "boxes" / NAME) == [stray.pid])
     box.destroy(NAME, ())
     stray.wait(5)
-    assert not processes(NAME) and box.instances(NAME) == ()
+    assert not processes(tmp_path / "boxes" / NAME) and box.instances(NAME) == ()
 
 
-def test_an_unlisted_folder_with_a_living_process_is_still_listed(box: LocalBox) -> None:
-    stray = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, local.MARK: NAME})
-    eventually(lambda: bool(processes(NAME)))
+def test_an_unlisted_folder_with_a_living_process_is_still_listed(box: LocalBox, tmp_path: Path) -> None:
+    stray = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, local.MARK: str(tmp_path / "boxes" / NAME)}
+    )
+    eventually(lambda: bool(processes(tmp_path / "boxes" / NAME)))
     assert len(box.instances(NAME)) == 1, "a process without its folder is not gone"
     box.destroy(NAME, ())
     stray.wait(5)
 
 
-def test_the_box_ends_itself_at_its_deadline(box: LocalBox) -> None:
+def test_the_box_ends_itself_at_its_deadline(box: LocalBox, tmp_path: Path) -> None:
     box.create(OFFER, NAME, 1.5)
-    stray = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, local.MARK: NAME})
+    stray = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, local.MARK: str(tmp_path / "boxes" / NAME)}
+    )
     assert len(box.instances(NAME)) == 1
     stray.wait(WAIT_S)
     eventually(lambda: box.instances(NAME) == ())
 
 
-def test_upload_sends_once(box: LocalBox) -> None:
+def test_upload_sends_once(box: LocalBox, tmp_path: Path) -> None:
     box.create(OFFER, NAME, None)
     files, sent_bytes = box.upload(NAME)
     assert files > 10 and sent_bytes > 10_000
     assert box.upload(NAME) == (0, 0)
 
 
-def test_a_job_runs_to_its_last_word(box: LocalBox) -> None:
+def test_a_job_runs_to_its_last_word(box: LocalBox, tmp_path: Path) -> None:
     box.create(OFFER, NAME, None)
     box.upload(NAME)
     job = box.submit(NAME, None, None)
@@ -117,16 +123,16 @@ def test_a_job_runs_to_its_last_word(box: LocalBox) -> None:
     assert box.poll(NAME, news.cursor).raw == b""
 
 
-def test_a_killed_supervisor_is_seen_as_lost(box: LocalBox) -> None:
+def test_a_killed_supervisor_is_seen_as_lost(box: LocalBox, tmp_path: Path) -> None:
     box.create(OFFER, NAME, None)
     box.upload(NAME)
     box.submit(NAME, None, None)
-    for pid in processes(NAME):
+    for pid in processes(tmp_path / "boxes" / NAME):
         os.kill(pid, 9)
     eventually(lambda: box.poll(NAME, 0).lost or box.poll(NAME, 0).result is not None)
 
 
-def test_fetch_of_what_is_not_there_is_an_error(box: LocalBox) -> None:
+def test_fetch_of_what_is_not_there_is_an_error(box: LocalBox, tmp_path: Path) -> None:
     box.create(OFFER, NAME, None)
     with pytest.raises(PortError, match="no adapter"):
         box.fetch(NAME, "adapter")
