@@ -1,0 +1,135 @@
+"""Which trainer a row comes from, and what that trainer's own source code says that the row does not.
+
+Each entry names what was read. Nothing here was chosen to fit a reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from orchestrator.estimate import profile as p
+from orchestrator.estimate.shape import ModelShape
+from orchestrator.estimate.workload import Checkpointing, Quantization
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """A trainer's profile and its defaults."""
+
+    family: str
+    profile: p.TrainerProfile
+    dropout: float = 0.0
+    default_checkpointing: Checkpointing | None = None
+    default_optimizer: str = "adamw"
+    default_rank: int = 8
+
+
+def trainer_of(row: Mapping[str, str], shape: ModelShape, quantization: Quantization) -> Trainer:
+    """The trainer of a row, by its ``framework`` and ``source`` columns; an unread one gets the widest band."""
+    framework = row["framework"].lower()
+    source = row["source"].lower()
+    four_bit = quantization in ("nf4", "nf4-double")
+    if "litgpt" in framework or "lit-gpt" in framework:
+        return _litgpt(row, four_bit)
+    if "method_comparison" in framework:
+        return Trainer(family="peft", profile=p.PEFT_BENCH)
+    if "torchtune" in framework:
+        return _torchtune(row)
+    if "custom trainer" in framework and "universal-llm-trainer" in source:
+        return _universal(shape, four_bit)
+    if "bare loop" in framework:
+        return _bare_loop(four_bit)
+    if "fsdp_qlora" in framework:
+        return Trainer(family="fsdp_qlora", profile=_fsdp_qlora(four_bit))
+    if "unsloth" in framework:
+        return Trainer(family="unsloth", profile=replace(p.UNSLOTH, varying_lengths=True), default_checkpointing="offloaded", default_rank=16)
+    if "vertex" in framework:
+        return _vertex(four_bit)
+    if "ms-swift" in framework:
+        return Trainer(family="swift", profile=_old_hf("ms-swift", four_bit, row, varying=True), dropout=0.05)
+    if "llama-factory" in framework:
+        return Trainer(family="llama-factory", profile=_old_hf("LLaMA-Factory", four_bit, row), dropout=0.1, default_checkpointing="layer")
+    if "axolotl" in framework:
+        return _axolotl(row)
+    return _transformers(row, framework, four_bit)
+
+
+def _litgpt(row: Mapping[str, str], four_bit: bool) -> Trainer:
+    """litgpt: lora.py, model.py, utils.py, and its pin of bitsandbytes 0.41 or 0.42, which keeps the products' inputs."""
+    full = row["method"].lower().startswith("full")
+    profile = replace(p.LITGPT, keeps_linear_inputs=four_bit, loss="chunked-full" if full else "chunked")
+    if quantized_optimizer := four_bit and not row["optimizer"]:
+        profile = replace(profile, foreach=not quantized_optimizer)
+    return Trainer(family="litgpt", profile=profile, dropout=0.05, default_checkpointing="none")
+
+
+def _torchtune(row: Mapping[str, str]) -> Trainer:
+    """torchtune: recipes/configs, modules/loss, training/_activation_offloading."""
+    compiled = "compile" in row["framework"].lower() and "no compile" not in row["framework"].lower()
+    chunked = "chunk" in row["fused_loss"].lower()
+    loss: p.Loss = ("chunked" if compiled else "chunked-fp32") if chunked else "full"
+    in_backward = "bwd" in row["optimizer"].lower() or "backward" in row["optimizer"].lower()
+    profile = replace(p.TORCHTUNE, loss=loss, compiled=compiled, fused_norms=compiled, overlapped_optimizer=in_backward)
+    return Trainer(family="torchtune", profile=profile)
+
+
+def _universal(shape: ModelShape, four_bit: bool) -> Trainer:
+    """universal-llm-trainer: its own 16-bit cross-entropy, logits freed, amp off, kbit preparation when quantized."""
+    profile = replace(p.PLAIN_LOOP, name="universal-llm-trainer", repeats_kv=True)
+    if four_bit:
+        profile = replace(profile, kbit_preparation=True, loss="full")  # an fp32 head makes fp32 logits
+    if shape.softcap:  # transformers 4.49 runs Gemma 2 with eager attention: product, tanh, softmax and its 16-bit copy
+        profile = replace(profile, fused_attention=False, score_bytes=16 if four_bit else 10)
+    return Trainer(family="universal", profile=profile, dropout=0.05)
+
+
+def _bare_loop(four_bit: bool) -> Trainer:
+    """fsdp_qlora's first notebook: transformers of early 2024 (logits always fp32), everything cast to bf16."""
+    profile = replace(p.PLAIN_LOOP, name="bare loop", loss="mean", adapter_bytes=2, keeps_linear_inputs=four_bit, counter="allocated")
+    return Trainer(family="bare loop", profile=profile)
+
+
+def _fsdp_qlora(four_bit: bool) -> p.TrainerProfile:
+    """fsdp_qlora's train.py: bf16 throughout, reentrant checkpointing (no graph in the first pass, so nothing is held)."""
+    return p.TrainerProfile(name="fsdp_qlora", loss="full-old", adapter_bytes=2, autocast=False, repeats_kv=True, counter="reserved")
+
+
+def _old_hf(name: str, four_bit: bool, row: Mapping[str, str], *, varying: bool = False) -> p.TrainerProfile:
+    """A Trainer of late 2023: transformers' fp32 logits with a shifted copy, bitsandbytes that keeps inputs, eager attention by default."""
+    fused = any(word in row["attn"].lower() for word in ("flash", "fa2", "sdpa"))
+    return p.TrainerProfile(
+        name=name, loss="full-old", kbit_preparation=four_bit, repeats_kv=True, fused_attention=fused, keeps_linear_inputs=four_bit,
+        varying_lengths=varying, counter="reserved",
+    )  # fmt: skip
+
+
+def _vertex(four_bit: bool) -> Trainer:
+    """Vertex AI's peft image, late 2023: TRL's script, eager attention, adapters in the base's dtype when it is not quantized."""
+    profile = p.TrainerProfile(
+        name="Vertex peft image", loss="full-old", kbit_preparation=four_bit, adapter_bytes=4 if four_bit else 2, repeats_kv=True,
+        fused_attention=False, keeps_linear_inputs=four_bit, counter="reserved",
+    )  # fmt: skip
+    return Trainer(family="vertex", profile=profile, dropout=0.05)
+
+
+def _axolotl(row: Mapping[str, str]) -> Trainer:
+    """axolotl: kbit preparation for QLoRA without the embeddings' upcast, flash attention, cut cross-entropy where stated."""
+    fused = "cut" in row["fused_loss"].lower() or "liger" in row["fused_loss"].lower()
+    profile = p.TrainerProfile(name="axolotl", loss="fused" if fused else "full", counter="reserved")
+    return Trainer(family="axolotl", profile=profile, default_checkpointing="layer", default_optimizer="adamw_8bit")
+
+
+def _transformers(row: Mapping[str, str], framework: str, four_bit: bool) -> Trainer:
+    """transformers' Trainer or TRL, as far as the row says; anything else is a trainer whose code was not read."""
+    known = any(word in framework for word in ("trl", "hf", "transformers", "trainer"))
+    attention = row["attn"].lower()
+    eager = "eager" in attention or "math" in attention
+    prepared = four_bit and ("prepare_model" in row["weights_dtype"].lower() or "trl" in framework)
+    fused = any(word in row["fused_loss"].lower() for word in ("liger", "yes", "cce", "cut", "unsloth"))
+    old = any(word in framework + attention for word in ("2023", "4.3", "2.1", "early 2024"))
+    profile = p.TrainerProfile(
+        name=row["framework"] or "unknown", known=known, loss="fused" if fused else "full-old" if old else "full", kbit_preparation=prepared,
+        repeats_kv=True, fused_attention=not eager, keeps_linear_inputs=four_bit and old,
+    )  # fmt: skip
+    return Trainer(family="transformers" if known else "unknown", profile=profile)

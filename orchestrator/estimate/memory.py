@@ -1,0 +1,187 @@
+"""Peak memory of one GPU, by component, with a stated band: pure arithmetic, no torch.
+
+The peak is the largest of four moments of a training step (DESIGN.md, section 7 names the components):
+
+* ``loss``: every layer's kept tensors (or checkpoints) and the logits are there, gradients are not yet;
+* ``layer``: backward through the last layer, with its recomputed tensors under checkpointing;
+* ``end``: backward through the first layer, when all gradients are there;
+* ``step``: the optimizer's step, with its temporary buffers.
+
+Must not import anything outside the standard library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from . import activations as act
+from .parameters import StaticBytes, static_bytes
+from .profile import LOGIT_BYTES
+from .workload import Workload
+
+GIB = 1024**3
+COMPONENTS = (
+    "weights", "quant_constants", "unquantized", "lora", "gradients", "optimizer", "activations", "logits", "workspace",
+    "cuda_context", "fragmentation",
+)  # fmt: skip
+CUBLAS_BYTES = 8_519_680  # torch's default cuBLAS workspace (4096 KiB x 2 + 16 KiB x 8), inside the allocator
+CONTEXT_BYTES = 0.35 * GIB  # CUDA context and kernels: 0.19 GiB reported on a T4, up to 0.6 seen with newer drivers
+CACHED_FIXED = 0.04  # share of the dynamic part that the caching allocator holds unused when all batches are alike
+CACHED_VARYING = 0.10  # and when their lengths differ
+_CHUNK = 128  # tokens whose logits litgpt's loss works on at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes of one GPU at the peak. ``components`` sum to ``expected``."""
+
+    low: float
+    expected: float
+    high: float
+    components: dict[str, float] = field(repr=False)
+    moment: str  # loss | layer | end | step: where in a training step the peak is
+    counter: str  # allocated | reserved | process: what the numbers can be compared with
+
+    @property
+    def peak_gib(self) -> dict[str, float]:
+        """low, expected and high in GiB."""
+        return {"low": self.low / GIB, "expected": self.expected / GIB, "high": self.high / GIB}
+
+
+def _logits(w: Workload) -> tuple[float, float]:
+    """(bytes at the loss, bytes still held in the layers' backward)."""
+    if w.task in ("classification", "reward"):
+        return 0.0, 0.0
+    vocab, loss, tokens = w.shape.vocab, w.profile.loss, w.tokens
+    per_entry = LOGIT_BYTES[loss]
+    if loss == "answer" and w.answer_tokens is not None:
+        tokens = min(tokens, w.answer_tokens)
+    retained = 2.0 * vocab * tokens if w.profile.logits_retained else 4.0 * vocab * tokens if loss == "chunked" else 0.0
+    chunk = {"chunked": 8.0 * _CHUNK, "chunked-fp32": 8.0 * tokens / 8}.get(loss, 0.0)
+    total = per_entry * vocab * tokens + min(chunk, 12.0 * tokens) * vocab + (2.0 * vocab * tokens if w.profile.logits_retained else 0.0)
+    if w.task == "dpo":  # the reference model's log-probabilities are made first and are small; its logits are not kept
+        total += 2.0 * vocab * tokens
+    if w.profile.kbit_preparation and w.profile.autocast and w.quantized:
+        total += 2.0 * vocab * w.shape.hidden  # autocast's 16-bit copy of an fp32 lm_head
+    return total, retained
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dynamic:
+    """Bytes that depend on the batch."""
+
+    kept: float  # all layers' tensors until backward reaches them: everything, or checkpoints
+    one_layer: float  # what backward through one layer adds to that
+    last_layer: float  # what is left of ``kept`` when backward is in the first layer
+    logits: float
+    logits_retained: float
+    workspace: float
+
+
+def _dynamic(w: Workload) -> _Dynamic:
+    shape, tokens, s = w.shape, w.tokens, act.streams(w)
+    per_layer = sum(act.layer_tensors(w).values()) * tokens
+    temporaries = act.backward_temporaries(w) * tokens
+    ends = (s.residual + 4 + s.normed) * shape.hidden * tokens  # embedding output, last norm
+    logits, retained = _logits(w)
+    if w.checkpointing == "none":
+        kept, one, last = per_layer * shape.layers + ends, temporaries, per_layer + ends
+    else:
+        boundary = s.residual * shape.hidden * tokens
+        held = act.product_inputs(w) * tokens
+        stored = 2 * boundary if w.checkpointing == "offloaded" else boundary * shape.layers
+        kept, one, last = stored + held * shape.layers + ends, per_layer - held + temporaries, boundary + held + ends
+    dequantized = 2.0 * shape.largest_matrix if w.quantized else 0.0
+    return _Dynamic(
+        kept=kept, one_layer=one, last_layer=last, logits=logits, logits_retained=retained, workspace=dequantized + CUBLAS_BYTES,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shares:
+    """How much of each part one GPU holds."""
+
+    resident: float  # of weights and the like
+    gathered: float  # bytes of parameters unsharded at once, over and above
+    trained: float  # of gradients and optimizer state
+    reduce: float  # bytes of buckets for the gradients' reduction
+
+
+def _shares(w: Workload, static: StaticBytes) -> _Shares:
+    if w.n_gpus == 1:
+        return _Shares(resident=1.0, gathered=0.0, trained=1.0, reduce=0.0)
+    if w.parallel == "ddp":
+        return _Shares(resident=1.0, gathered=0.0, trained=1.0, reduce=static.gradients)
+    layer = (static.weights + static.quant_constants) / w.shape.layers
+    # The unit being computed and the one prefetched; the root unit (embeddings, head) stays unsharded in backward.
+    gathered = 2 * layer + static.unquantized * (1 - 1 / w.n_gpus)
+    share = 0.0 if w.cpu_offload else 1.0 / w.n_gpus
+    return _Shares(resident=share, gathered=gathered, trained=share, reduce=static.gradients / w.n_gpus)
+
+
+def _moments(w: Workload, st: StaticBytes, d: _Dynamic, sh: _Shares) -> dict[str, dict[str, float]]:
+    """What each moment adds to the resident part, by component."""
+    grads = st.gradients * sh.trained + sh.reduce
+    before = grads if w.accumulation > 1 and not w.profile.overlapped_optimizer else 0.0
+    trained_share = 0.5 if w.method == "full" else 1.0  # backward through the last layer has few of the gradients
+    base = {"workspace": d.workspace + st.cast_weights}
+    moments = {
+        "loss": {**base, "gradients": before, "activations": d.kept, "logits": d.logits},
+        "layer": {**base, "gradients": max(before, grads * (1 - trained_share)), "activations": d.kept + d.one_layer,
+                  "logits": d.logits_retained},
+        "end": {**base, "gradients": grads, "activations": d.last_layer + (d.one_layer if w.checkpointing != "none" else 0.0)},
+        "step": {"gradients": grads, "workspace": st.optimizer_temporary * sh.trained + CUBLAS_BYTES},
+    }  # fmt: skip
+    if w.method == "full":  # by then the gradients of the layers behind are not there yet
+        moments["layer"]["gradients"] = max(before, st.gradients * sh.trained / w.shape.layers)
+    return moments
+
+
+# How far each component can be from its formula, as a share of it. Weights, adapters and optimizer state are counted,
+# and differ by buffers and the allocator's rounding only; kept tensors depend on the kernels that the card picks;
+# logits on how the loop holds them; what the allocator keeps unused is the least certain.
+_UNCERTAIN = {
+    "weights": 0.01, "quant_constants": 0.02, "unquantized": 0.02, "lora": 0.05, "gradients": 0.1, "optimizer": 0.05,
+    "activations": 0.12, "logits": 0.12, "workspace": 0.5, "cuda_context": 0.5, "fragmentation": 0.8,
+}  # fmt: skip
+WIDEST_BAND = 0.15  # a band wider than this would not help anyone choose a card
+WIDEST_UNKNOWN = 0.20  # for a trainer whose code was not read
+
+
+def _band(w: Workload, parts: dict[str, float]) -> float:
+    """Half the width of the band, as a share of the expected peak."""
+    total = sum(parts.values())
+    factor = 1.0 if w.profile.known else 1.8
+    factor *= 1.3 if w.quantization == "int8" else 1.0  # LLM.int8's outlier path keeps what the data asks for
+    spread = sum(_UNCERTAIN[name] * size for name, size in parts.items()) * factor
+    widest = WIDEST_BAND if w.profile.known else WIDEST_UNKNOWN
+    return min(widest, max(0.04, spread / total))
+
+
+def estimate_memory(w: Workload) -> MemoryEstimate:
+    """Peak bytes of one GPU for this workload, by the counter that its trainer profile names."""
+    static, dynamic = static_bytes(w), _dynamic(w)
+    shares = _shares(w, static)
+    resident = {
+        "weights": static.weights * shares.resident + shares.gathered,
+        "quant_constants": static.quant_constants * shares.resident,
+        "unquantized": static.unquantized * shares.resident,
+        "lora": static.lora * shares.trained,
+        "optimizer": static.optimizer * shares.trained,
+    }
+    moments = _moments(w, static, dynamic, shares)
+    moment = max(moments, key=lambda name: sum(moments[name].values()))
+    parts = {**dict.fromkeys(COMPONENTS, 0.0), **resident, **moments[moment]}
+    counter = w.profile.counter
+    if counter != "allocated":
+        cached = CACHED_VARYING if w.profile.varying_lengths else CACHED_FIXED
+        if w.profile.cached_share is not None:
+            cached = w.profile.cached_share
+        parts["fragmentation"] = cached * (parts["activations"] + parts["logits"] + parts["workspace"] + parts["gradients"])
+    if counter == "process":
+        parts["cuda_context"] = CONTEXT_BYTES
+    expected = sum(parts.values())
+    half = _band(w, parts)
+    return MemoryEstimate(
+        low=expected * (1 - half), expected=expected, high=expected * (1 + half), components=parts, moment=moment, counter=counter,
+    )  # fmt: skip
