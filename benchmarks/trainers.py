@@ -43,13 +43,13 @@ def trainer_of(row: Mapping[str, str], shape: ModelShape, quantization: Quantiza
     if "fsdp_qlora" in framework:
         return Trainer(family="fsdp_qlora", profile=_fsdp_qlora(four_bit))
     if "unsloth" in framework:
-        return Trainer(family="unsloth", profile=replace(p.UNSLOTH, varying_lengths=True), default_checkpointing="offloaded", default_rank=16)
+        return Trainer(family="unsloth", profile=replace(p.UNSLOTH), default_checkpointing="offloaded", default_rank=16)
     if "vertex" in framework:
         return _vertex(four_bit)
     if "ms-swift" in framework:
-        return Trainer(family="swift", profile=_old_hf("ms-swift", four_bit, row, varying=True), dropout=0.05)
+        return Trainer(family="swift", profile=_old_hf("ms-swift", four_bit, row), dropout=0.05)
     if "llama-factory" in framework:
-        return Trainer(family="llama-factory", profile=_old_hf("LLaMA-Factory", four_bit, row), dropout=0.1, default_checkpointing="layer")
+        return _llama_factory(row)
     if "axolotl" in framework:
         return _axolotl(row)
     return _transformers(row, framework, four_bit)
@@ -58,9 +58,11 @@ def trainer_of(row: Mapping[str, str], shape: ModelShape, quantization: Quantiza
 def _litgpt(row: Mapping[str, str], four_bit: bool) -> Trainer:
     """litgpt: lora.py, model.py, utils.py, and its pin of bitsandbytes 0.41 or 0.42, which keeps the products' inputs."""
     full = row["method"].lower().startswith("full")
-    profile = replace(p.LITGPT, keeps_linear_inputs=four_bit, loss="chunked-full" if full else "chunked")
-    if quantized_optimizer := four_bit and not row["optimizer"]:
-        profile = replace(profile, foreach=not quantized_optimizer)
+    alike = "longest sample" not in row["seq_len"].lower()  # else the longest batch comes once, and the one before is short
+    profile = replace(
+        p.LITGPT, keeps_linear_inputs=four_bit, keeps_last_graph=four_bit and alike, quantizes_head=four_bit,
+        loss="chunked-full" if full else "chunked",
+    )  # fmt: skip
     return Trainer(family="litgpt", profile=profile, dropout=0.05, default_checkpointing="none")
 
 
@@ -68,7 +70,7 @@ def _torchtune(row: Mapping[str, str]) -> Trainer:
     """torchtune: recipes/configs, modules/loss, training/_activation_offloading."""
     compiled = "compile" in row["framework"].lower() and "no compile" not in row["framework"].lower()
     chunked = "chunk" in row["fused_loss"].lower()
-    loss: p.Loss = ("chunked" if compiled else "chunked-fp32") if chunked else "full"
+    loss: p.Loss = ("chunked-compiled" if compiled else "chunked-fp32") if chunked else "full"
     in_backward = "bwd" in row["optimizer"].lower() or "backward" in row["optimizer"].lower()
     profile = replace(p.TORCHTUNE, loss=loss, compiled=compiled, fused_norms=compiled, overlapped_optimizer=in_backward)
     return Trainer(family="torchtune", profile=profile)
@@ -95,22 +97,29 @@ def _fsdp_qlora(four_bit: bool) -> p.TrainerProfile:
     return p.TrainerProfile(name="fsdp_qlora", loss="full-old", adapter_bytes=2, autocast=False, repeats_kv=True, counter="reserved")
 
 
-def _old_hf(name: str, four_bit: bool, row: Mapping[str, str], *, varying: bool = False) -> p.TrainerProfile:
+def _old_hf(name: str, four_bit: bool, row: Mapping[str, str]) -> p.TrainerProfile:
     """A Trainer of late 2023: transformers' fp32 logits with a shifted copy, bitsandbytes that keeps inputs, eager attention by default."""
     fused = any(word in row["attn"].lower() for word in ("flash", "fa2", "sdpa"))
     return p.TrainerProfile(
         name=name, loss="full-old", kbit_preparation=four_bit, repeats_kv=True, fused_attention=fused, keeps_linear_inputs=four_bit,
-        varying_lengths=varying, counter="reserved",
+        counter="reserved",
     )  # fmt: skip
+
+
+def _llama_factory(row: Mapping[str, str]) -> Trainer:
+    """LLaMA-Factory's model/adapter code: reentrant checkpointing by default, no upcast of norms or embeddings."""
+    unsloth = "unsloth" in row["fused_loss"].lower() or "unsloth" in row["attn"].lower()
+    profile = replace(_old_hf("LLaMA-Factory", False, row), kbit_preparation=False, loss="fused" if unsloth else "full-old")
+    return Trainer(family="llama-factory", profile=profile, dropout=0.1, default_checkpointing="layer")
 
 
 def _vertex(four_bit: bool) -> Trainer:
-    """Vertex AI's peft image, late 2023: TRL's script, eager attention, adapters in the base's dtype when it is not quantized."""
+    """Vertex AI's peft image of late 2023, whose code is not public. TRL's script of that time has paged_adamw_32bit and
+    dropout; that the residual is 16 bit and that 4-bit products keep their inputs was concluded from its own rows."""
     profile = p.TrainerProfile(
-        name="Vertex peft image", loss="full-old", kbit_preparation=four_bit, adapter_bytes=4 if four_bit else 2, repeats_kv=True,
-        fused_attention=False, keeps_linear_inputs=four_bit, counter="reserved",
+        name="Vertex peft image", loss="full", repeats_kv=True, fused_attention=False, keeps_linear_inputs=four_bit, counter="reserved",
     )  # fmt: skip
-    return Trainer(family="vertex", profile=profile, dropout=0.05)
+    return Trainer(family="vertex", profile=profile, dropout=0.05, default_optimizer="paged_adamw_32bit")
 
 
 def _axolotl(row: Mapping[str, str]) -> Trainer:

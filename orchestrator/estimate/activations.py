@@ -157,16 +157,15 @@ def _inputs(w: Workload, s: Streams) -> dict[str, float]:
 def product_inputs(w: Workload) -> float:
     """Bytes a token and layer that bitsandbytes before 0.43.2 holds: the 16-bit input of every 4-bit product.
 
-    It held them outside autograd's saved tensors, so checkpointing does not free them.
+    It held them outside autograd's saved tensors, so checkpointing does not free them. Matrices with the same input
+    hold the same tensor.
     """
     if not (w.profile.keeps_linear_inputs and w.quantization in ("nf4", "nf4-double")):
         return 0.0
-    s, kept = streams(w), dict[str, float]()
-    for index, m in enumerate(w.shape.matrices):
-        if m.linear and m.role != "router":
-            own = _source_bytes(m, s) == 4 and m.role != "o"
-            module = "qkv" if w.profile.fuses_qkv and m.role in ("q", "k", "v") else str(index)
-            key = module if own else ("attention input" if w.shape.parallel and m.role in ("up", "gate") else _GROUP[m.role])
+    kept: dict[str, float] = {}
+    for m in w.shape.matrices:
+        if m.linear and m.role in _GROUP and m.role != "router":
+            key = "attention input" if w.shape.parallel and m.role in ("up", "gate") else _GROUP[m.role]
             kept[key] = max(kept.get(key, 0.0), 2 * m.inputs * m.layers * m.active_copies / w.shape.layers)
     return sum(kept.values())
 
@@ -181,7 +180,8 @@ def layer_tensors(w: Workload) -> dict[str, float]:
         kept[key] = max(kept.get(key, 0.0), size)
     held = product_inputs(w)
     if held:  # an input that LoRA keeps too is the same tensor
-        shared = sum(kept.get(g, 0.0) for g in ("attention input", "mlp input", "mlp product", "attention output"))
+        groups = ("attention input", "mlp input", "mlp product", *(() if w.profile.fuses_qkv else ("attention output",)))
+        shared = sum(kept.get(g, 0.0) for g in groups)  # litgpt's output projection reads a reshaped copy
         kept["product inputs"] = max(0.0, held - shared) if s.normed == 2 else held
     if w.shape.experts:
         kept["routing"] = 4.0 * w.shape.experts_per_token * w.shape.hidden  # inputs gathered for, and outputs of, each expert

@@ -199,6 +199,31 @@ def mpt(c: Config) -> ModelShape:
     return _finish(b, c, matrices, tied_default=True, **more)
 
 
+def chatglm(c: Config) -> ModelShape:
+    """ChatGLM2 and 3: two key-value groups, fused query-key-value and gate-up matrices, untied (its published code)."""
+    b = _common(c)
+    b["kv_heads"] = need(c, "multi_query_group_num")
+    b["intermediate"] = inner = need(c, "ffn_hidden_size")
+    hidden, n = b["hidden"], b["layers"]
+    qkv = (b["heads"] + 2 * b["kv_heads"]) * b["head_dim"]
+    matrices = [
+        Matrix(name="query_key_value", role="qkv", inputs=hidden, outputs=qkv, layers=n, bias=True),
+        Matrix(name="dense", role="o", inputs=hidden, outputs=hidden, layers=n),
+        Matrix(name="dense_h_to_4h", role="gate_up", inputs=hidden, outputs=2 * inner, layers=n),
+        Matrix(name="dense_4h_to_h", role="down", inputs=inner, outputs=hidden, layers=n),
+    ]
+    return _finish(b, c, matrices, tied_default=False, fused_qkv=True)
+
+
+def apertus(c: Config) -> ModelShape:
+    """Apertus: an ungated MLP with a learned activation (two scalars a layer), normalized queries and keys."""
+    b = _common(c)
+    b["intermediate"] = inner = need(c, "intermediate_size")
+    matrices = attention_matrices(b) + plain_matrices(b["hidden"], inner, b["layers"], "up_proj", "down_proj", bias=False)
+    vectors = b["layers"] * (2 * b["hidden"] + 2 * b["head_dim"] + 2) + b["hidden"]
+    return _finish(b, c, matrices, tied_default=False, gated=False, qk_norm=True, norm_params=vectors)
+
+
 def bert_like(c: Config, *, pooler: bool = True, types: bool = True, extra_positions: int = 0, scores: int = 1) -> ModelShape:
     """BERT, RoBERTa, ELECTRA, DistilBERT, MiniLM: post-norm encoders with learned positions."""
     b = _common(c)

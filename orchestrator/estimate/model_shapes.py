@@ -42,6 +42,8 @@ FAMILIES: dict[str, Builder] = {
     "falcon": a.falcon,
     "opt": a.opt,
     "mpt": a.mpt,
+    "chatglm": a.chatglm,
+    "apertus": a.apertus,
     "mixtral": e.mixture,
     "qwen2_moe": partial(e.mixture, qkv_bias=True),
     "qwen3_moe": partial(e.mixture, qk_norm=True),

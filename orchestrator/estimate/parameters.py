@@ -83,6 +83,8 @@ def _frozen(w: Workload) -> tuple[float, float, float]:
     rest = shape.embedding_params + head + shape.norm_params + shape.bias_params + shape.other_params
     quantized = sum(m.elements for m in shape.matrices if m.linear or p.quantizes_experts)
     left = shape.linear_params - quantized
+    if p.quantizes_head:
+        quantized, left = quantized + head, left - head
     base = p.base_bytes
     if not w.quantized:
         return float((shape.linear_params + rest) * base), 0.0, 0.0

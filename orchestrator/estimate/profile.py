@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Counter = Literal["allocated", "reserved", "process"]
-Loss = Literal["full", "full-old", "half", "mean", "chunked", "chunked-full", "chunked-fp32", "fused", "answer"]
+Loss = Literal["full", "full-old", "half", "mean", "chunked", "chunked-full", "chunked-fp32", "chunked-compiled", "fused", "answer"]
 
 # Bytes that the peak holds for one token and one vocabulary entry, between the last layer's forward and its backward.
 # log_softmax keeps its output; its backward needs that, the incoming gradient and the outgoing one.
@@ -22,6 +22,7 @@ LOGIT_BYTES: dict[Loss, float] = {
     "chunked": 8.0,  # litgpt: Fabric makes the chunks' logits fp32; they and their log-softmax are kept for all chunks
     "chunked-full": 14.0,  # litgpt, full fine-tuning: one piece of logits, its shifted copy, log-softmax and gradient in fp32
     "chunked-fp32": 6.0,  # torchtune: 16-bit logits and fp32 log-softmax of all chunks
+    "chunked-compiled": 2.0,  # the same compiled: only the 16-bit logits are kept
     "fused": 0.0,  # Liger, cut cross-entropy, Unsloth: a chunk at a time, nothing kept
     "answer": 12.0,  # ours: as "full", but only at the positions that carry loss
 }
@@ -46,13 +47,13 @@ class TrainerProfile:
     fuses_qkv: bool = False  # one module makes queries, keys and values, and its product stays alive
     unties_head: bool = False  # lm_head is a tensor of its own even when the config ties it
     keeps_linear_inputs: bool = False  # bitsandbytes before 0.43.2: 4-bit products keep their input, even under checkpointing
+    keeps_last_graph: bool = False  # the loop's variables hold the previous step's graph, and with it those inputs, once more
+    quantizes_head: bool = False  # lm_head is quantized like the rest (Lightning's bitsandbytes plugin)
     quantizes_experts: bool = False  # one nn.Linear an expert (transformers 4): bitsandbytes reaches them
     foreach: bool = True  # AdamW works on all tensors at once and holds one more buffer of their size
     overlapped_optimizer: bool = False  # the optimizer steps inside backward: gradients live one layer at a time
     compiled: bool = False  # torch.compile fuses the gated activation: its product is recomputed, one tensor less
     counter: Counter = "process"
-    varying_lengths: bool = False  # batches differ in length: the allocator's cache fits worse
-    cached_share: float | None = None  # reserved and unused, as a share of the dynamic part; None: by kind of lengths
 
 
 OURS_BF16 = TrainerProfile(name="cloudtune bf16", loss="answer")
@@ -66,8 +67,7 @@ LITGPT = TrainerProfile(
     name="litgpt", loss="chunked", adapter_bytes=2, autocast=False, repeats_kv=True, fuses_qkv=True, unties_head=True, counter="allocated",
 )  # fmt: skip
 PEFT_BENCH = TrainerProfile(
-    name="PEFT method comparison", loss="full", logits_retained=True, autocast=False, repeats_kv=True, varying_lengths=True,
-    counter="reserved",
+    name="PEFT method comparison", loss="full", logits_retained=True, autocast=False, repeats_kv=True, counter="reserved",
 )  # fmt: skip
 TORCHTUNE = TrainerProfile(
     name="torchtune", loss="full", adapter_bytes=2, autocast=False, repeats_kv=True, foreach=False, counter="allocated",
