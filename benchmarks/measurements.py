@@ -70,7 +70,8 @@ def parse_lengths(text: str) -> Lengths:
         longest = int(match[1])
         return Lengths(longest=longest, kind="fixed", typical=longest // 5)
     if match := re.search(r"\(=(\d+)\)", lower):
-        return Lengths(longest=int(match[1]), kind="capped", typical=int(match[1]))
+        kind = "varying" if "dynamic pad" in lower else "capped"
+        return Lengths(longest=int(match[1]), kind=kind, typical=int(match[1]) // 4)
     if lower.startswith("max ") and "not packed" in lower:
         return Lengths(longest=_cap(lower), kind="varying", typical=_cap(lower) // 4)
     if match := _EXACT.match(lower):
@@ -197,7 +198,7 @@ def parse_unit(row: Row) -> tuple[float, Counter]:
     counter: Counter = "process"
     if "allocated" in kind:
         counter = "allocated"
-    elif "reserved" in kind:
+    elif "reserved" in kind and "active/reserved" not in kind:  # torchtune logs active memory; its table does not say which
         counter = "reserved"
     elif "active" in kind:
         counter = "allocated"
@@ -263,6 +264,7 @@ def parse_row(row: Row) -> Job:
         trains_embeddings="embed_tokens" in row["method"],
         micro_batch=micro_batch,
         max_length=lengths.longest,
+        varying_lengths=lengths.kind == "varying",
         accumulation=_number(row["grad_accum"] or "1", "accumulation"),
         checkpointing=parse_checkpointing(row, trainer, quantization != "none"),
         optimizer=parse_optimizer(row, trainer),

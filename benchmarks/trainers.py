@@ -31,7 +31,7 @@ def trainer_of(row: Mapping[str, str], shape: ModelShape, quantization: Quantiza
     source = row["source"].lower()
     four_bit = quantization in ("nf4", "nf4-double")
     if "litgpt" in framework or "lit-gpt" in framework:
-        return _litgpt(row, four_bit)
+        return _litgpt(row, shape, four_bit)
     if "method_comparison" in framework:
         return Trainer(family="peft", profile=p.PEFT_BENCH)
     if "torchtune" in framework:
@@ -55,7 +55,7 @@ def trainer_of(row: Mapping[str, str], shape: ModelShape, quantization: Quantiza
     return _transformers(row, framework, four_bit)
 
 
-def _litgpt(row: Mapping[str, str], four_bit: bool) -> Trainer:
+def _litgpt(row: Mapping[str, str], shape: ModelShape, four_bit: bool) -> Trainer:
     """litgpt: lora.py, model.py, utils.py, and its pin of bitsandbytes 0.41 or 0.42, which keeps the products' inputs."""
     full = row["method"].lower().startswith("full")
     alike = "longest sample" not in row["seq_len"].lower()  # else the longest batch comes once, and the one before is short
@@ -63,6 +63,8 @@ def _litgpt(row: Mapping[str, str], four_bit: bool) -> Trainer:
         p.LITGPT, keeps_linear_inputs=four_bit, keeps_last_graph=four_bit and alike, quantizes_head=four_bit,
         loss="chunked-full" if full else "chunked",
     )  # fmt: skip
+    if shape.softcap:  # its own attention: tanh's output, fp32 softmax and the 16-bit copy are kept
+        profile = replace(profile, fused_attention=False, score_bytes=8)
     return Trainer(family="litgpt", profile=profile, dropout=0.05, default_checkpointing="none")
 
 
@@ -94,7 +96,7 @@ def _bare_loop(four_bit: bool) -> Trainer:
 
 def _fsdp_qlora(four_bit: bool) -> p.TrainerProfile:
     """fsdp_qlora's train.py: bf16 throughout, reentrant checkpointing (no graph in the first pass, so nothing is held)."""
-    return p.TrainerProfile(name="fsdp_qlora", loss="full-old", adapter_bytes=2, autocast=False, repeats_kv=True, counter="reserved")
+    return p.TrainerProfile(name="fsdp_qlora", loss="full-old", logits_retained=True, adapter_bytes=2, autocast=False, repeats_kv=True, counter="reserved")
 
 
 def _old_hf(name: str, four_bit: bool, row: Mapping[str, str]) -> p.TrainerProfile:

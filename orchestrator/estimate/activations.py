@@ -194,4 +194,5 @@ def backward_temporaries(w: Workload) -> float:
     """Bytes a token that one layer's backward needs at once: gradients of the MLP's inside and of the residual."""
     s = streams(w)
     extra = 4 * inner_width(w) if not w.profile.autocast and w.profile.adapter_bytes == 4 and w.method == "lora" else 0
-    return 2 * s.linear * inner_width(w) + 2 * s.residual * w.shape.hidden + extra
+    fused = any(m.role == "gate_up" for m in w.shape.matrices)  # the gradients of both halves are put together in a third tensor
+    return (4 if fused else 2) * s.linear * inner_width(w) + 2 * s.residual * w.shape.hidden + extra

@@ -29,6 +29,9 @@ CONTEXT_BYTES = 0.35 * GIB  # CUDA context and kernels: 0.19 GiB reported on a T
 # What the caching allocator holds unused, as a share of what comes and goes: freed blocks of one size do not serve a
 # request of another. 3 to 31 %, median 13 %, over published reserved readings whose allocated part is known.
 CACHED = 0.13
+# The same where lengths differ from batch to batch: the cache grows until the card is full, and is given back when it
+# is needed. So it is in a *reading* of reserved memory (median 0.9 over published ones) and not in what a job needs.
+CACHED_VARYING = 0.9
 _CHUNK = 128  # tokens whose logits litgpt's loss works on at once
 
 
@@ -57,7 +60,9 @@ def _logits(w: Workload) -> tuple[float, float]:
     per_entry = LOGIT_BYTES[loss]
     if loss == "answer" and w.answer_tokens is not None:
         tokens = min(tokens, w.answer_tokens)
-    retained = 2.0 * vocab * tokens if w.profile.logits_retained else 4.0 * vocab * tokens if loss == "chunked" else 0.0
+    # What the loop still holds in backward: 16-bit logits, or fp32 ones in litgpt and in transformers before 4.45.
+    held = 2.0 if w.profile.logits_retained and loss != "full-old" else 4.0 if w.profile.logits_retained or loss == "chunked" else 0.0
+    retained = held * vocab * tokens
     chunk = {"chunked": 8.0 * _CHUNK, "chunked-fp32": 8.0 * tokens / 8}.get(loss, 0.0)
     total = per_entry * vocab * tokens + min(chunk, 12.0 * tokens) * vocab + (2.0 * vocab * tokens if w.profile.logits_retained else 0.0)
     if w.task == "dpo":  # the reference model's log-probabilities are made first and are small; its logits are not kept
@@ -137,16 +142,20 @@ def _moments(w: Workload, st: StaticBytes, d: _Dynamic, sh: _Shares) -> dict[str
     if w.method == "full":  # then the head's gradient (the embedding's when tied) and one layer's are there, not the others
         head = w.profile.base_bytes * w.shape.vocab * w.shape.hidden if w.task not in ("classification", "reward") else 0.0
         moments["layer"]["gradients"] = max(before, (st.gradients / w.shape.layers + head) * sh.trained)
+        if w.profile.loss.startswith("chunked-"):  # made with the first chunk, while the other chunks' logits wait
+            moments["loss"]["gradients"] = max(before, head * sh.trained)
     return moments
 
 
 # How far each component can be from its formula, as a share of it. Weights, adapters and optimizer state are counted,
-# and differ by buffers and the allocator's rounding only; kept tensors depend on the kernels that the card picks;
-# logits on how the loop holds them; what the allocator keeps unused is the least certain.
+# and differ by buffers and the allocator's rounding only; kept tensors depend on the kernels that the card picks and on
+# whether the longest batch is as long as was said; logits on how the loop holds them; what the allocator keeps unused is
+# the least certain (3 to 31 % of the dynamic part, around 13).
 _UNCERTAIN = {
-    "weights": 0.01, "quant_constants": 0.02, "unquantized": 0.02, "lora": 0.05, "gradients": 0.1, "optimizer": 0.05,
-    "activations": 0.12, "logits": 0.12, "workspace": 0.5, "cuda_context": 0.5, "fragmentation": 0.8,
+    "weights": 0.02, "quant_constants": 0.05, "unquantized": 0.05, "lora": 0.05, "gradients": 0.2, "optimizer": 0.1,
+    "activations": 0.15, "logits": 0.15, "workspace": 0.5, "cuda_context": 0.5, "fragmentation": 1.0,
 }  # fmt: skip
+NARROWEST_BAND = 0.08  # published readings of one setting on two cards of one type differ by up to this
 WIDEST_BAND = 0.15  # a band wider than this would not help anyone choose a card
 WIDEST_UNKNOWN = 0.20  # for a trainer whose code was not read
 
@@ -158,7 +167,7 @@ def _band(w: Workload, parts: dict[str, float]) -> float:
     factor *= 1.3 if w.quantization == "int8" else 1.0  # LLM.int8's outlier path keeps what the data asks for
     spread = sum(_UNCERTAIN[name] * size for name, size in parts.items()) * factor
     widest = WIDEST_BAND if w.profile.known else WIDEST_UNKNOWN
-    return min(widest, max(0.04, spread / total))
+    return min(widest, max(NARROWEST_BAND, spread / total))
 
 
 def estimate_memory(w: Workload) -> MemoryEstimate:
@@ -177,11 +186,13 @@ def estimate_memory(w: Workload) -> MemoryEstimate:
     parts = {**dict.fromkeys(COMPONENTS, 0.0), **resident, **moments[moment]}
     counter = w.profile.counter
     if counter != "allocated":
-        parts["fragmentation"] = CACHED * (parts["activations"] + parts["logits"] + parts["workspace"] + parts["gradients"])
+        share = CACHED_VARYING if w.varying_lengths and counter == "reserved" else CACHED
+        parts["fragmentation"] = share * (parts["activations"] + parts["logits"] + parts["workspace"] + parts["gradients"])
     if counter == "process":
         parts["cuda_context"] = CONTEXT_BYTES
     expected = sum(parts.values())
     half = _band(w, parts)
-    return MemoryEstimate(
-        low=expected * (1 - half), expected=expected, high=expected * (1 + half), components=parts, moment=moment, counter=counter,
-    )  # fmt: skip
+    low, high = expected * (1 - half), expected * (1 + half)
+    if w.varying_lengths and counter == "reserved":  # from nothing cached to twice the usual
+        low, high = min(low, expected - parts["fragmentation"]), max(high, expected + parts["fragmentation"])
+    return MemoryEstimate(low=low, expected=expected, high=high, components=parts, moment=moment, counter=counter)

@@ -35,7 +35,7 @@ class TrainerProfile:
     name: str
     known: bool = True  # False: a guess about a trainer whose code was not read; widens the band
     loss: Loss = "full"
-    logits_retained: bool = False  # the loop holds the model's outputs through backward: 2 more bytes a logit
+    logits_retained: bool = False  # the loop holds the model's outputs through backward
     base_bytes: int = 2  # unquantized weights that stay frozen, or all weights in full fine-tuning
     adapter_bytes: int = 4  # LoRA weights, their gradients and the gradients' arithmetic
     autocast: bool = True  # matrix products cast their inputs to 16 bit themselves

@@ -34,6 +34,7 @@ class Workload:
     trains_embeddings: bool = False  # embed_tokens and lm_head are trained whole (PEFT's modules_to_save)
     micro_batch: int = 1  # rows on one GPU in one forward pass
     max_length: int = 1024  # tokens of the longest row, after truncation
+    varying_lengths: bool = False  # batches differ in length, max_length being only their limit
     answer_tokens: int | None = None  # positions that carry loss in the largest micro batch; None: all of them
     accumulation: int = 1
     checkpointing: Checkpointing = "layer"
