@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.trainers import Trainer, trainer_of
+from orchestrator.estimate.gpus import Gpu, find_gpu
 from orchestrator.estimate.model_shapes import bundled_shape
 from orchestrator.estimate.problems import EstimateProblem
 from orchestrator.estimate.profile import Counter
@@ -46,7 +47,7 @@ class Job:
     unit_bytes: float  # bytes in one unit of the row's reading
     lengths: Lengths
     trainer: Trainer
-    gpu: str
+    gpu: Gpu | None
     group: str  # core | varying | several GPUs
 
 
@@ -73,7 +74,7 @@ def parse_lengths(text: str) -> Lengths:
         kind = "varying" if "dynamic pad" in lower else "capped"
         return Lengths(longest=int(match[1]), kind=kind, typical=int(match[1]) // 4)
     if lower.startswith("max ") and "not packed" in lower:
-        return Lengths(longest=_cap(lower), kind="varying", typical=_cap(lower) // 4)
+        return Lengths(longest=_cap(lower), kind="varying", typical=_typical(lower, _cap(lower)))
     if match := _EXACT.match(lower):
         length = int(match[1] or match[2])
         return Lengths(longest=length, kind="fixed", typical=length)
@@ -212,6 +213,17 @@ def _number(text: str, what: str) -> int:
     return int(match[1])
 
 
+def gpu_of(row: Row) -> Gpu | None:
+    """The row's card, or None when it is not stated well enough to know its speed."""
+    name = row["gpu"]
+    if re.match(r"(?i)a100\b", name) and "80gb" in name.lower():
+        name = "A100-80GB"
+    try:
+        return find_gpu(name.split(" (")[0] if "not stated" not in name else "")
+    except EstimateProblem:
+        return None
+
+
 def model_of(row: Row) -> ModelShape:
     """The row's model, from the bundled table or from a config spelled out in the row."""
     name = row["model"].strip()
@@ -238,13 +250,16 @@ def _resized(like: ModelShape, c: Mapping[str, int]) -> ModelShape:
     )  # fmt: skip
 
 
-def parse_row(row: Row) -> Job:
-    """The workload of one row. Raises :class:`SkipRow` with the reason when it cannot be predicted."""
+def parse_row(row: Row, *, seen: bool = True) -> Job:
+    """The workload of one row. Raises :class:`SkipRow` with the reason when it cannot be predicted.
+
+    ``seen=False`` leaves out what is known of the row's trainer.
+    """
     method, dora = parse_method(row)
     unit, counter = parse_unit(row)
     shape = model_of(row)
     quantization = parse_quantization(row)
-    trainer = trainer_of(row, shape, quantization)
+    trainer = trainer_of(row, shape, quantization, seen=seen)
     lengths = parse_lengths(row["seq_len"])
     micro_batch = _number(row["per_device_batch"], "the batch size")
     n_gpus = _number(row["n_gpus"] or "1", "the number of GPUs")
@@ -274,4 +289,4 @@ def parse_row(row: Row) -> Job:
         profile=profile,
     )
     group = "several GPUs" if n_gpus > 1 else "varying" if lengths.kind == "varying" else "core"
-    return Job(workload=workload, unit_bytes=unit, lengths=lengths, trainer=trainer, gpu=row["gpu"], group=group)
+    return Job(workload=workload, unit_bytes=unit, lengths=lengths, trainer=trainer, gpu=gpu_of(row), group=group)

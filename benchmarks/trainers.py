@@ -23,17 +23,25 @@ class Trainer:
     default_checkpointing: Checkpointing | None = None
     default_optimizer: str = "adamw"
     default_rank: int = 8
+    speed_per_gpu: bool = False  # its tokens a second are of one GPU, not of all
+    padding: float = 0.0  # share of padding that its batches add to real tokens
+    pace: float = 1.0  # of the modelled speed, where its own rows say that its loop costs more than its kernels
 
 
-def trainer_of(row: Mapping[str, str], shape: ModelShape, quantization: Quantization) -> Trainer:
-    """The trainer of a row, by its ``framework`` and ``source`` columns; an unread one gets the widest band."""
+def trainer_of(row: Mapping[str, str], shape: ModelShape, quantization: Quantization, *, seen: bool = True) -> Trainer:
+    """The trainer of a row, by its ``framework`` and ``source`` columns; an unread one gets the widest band.
+
+    ``seen=False`` answers as if no trainer's code had been read: from what the row itself says.
+    """
+    if not seen:
+        return _unseen(row, shape, quantization in ("nf4", "nf4-double"))
     framework = row["framework"].lower()
     source = row["source"].lower()
     four_bit = quantization in ("nf4", "nf4-double")
     if "litgpt" in framework or "lit-gpt" in framework:
         return _litgpt(row, shape, four_bit)
     if "method_comparison" in framework:
-        return Trainer(family="peft", profile=p.PEFT_BENCH)
+        return Trainer(family="peft", profile=p.PEFT_BENCH, padding=0.10)  # batches of 4 from 80 sorted by length
     if "torchtune" in framework:
         return _torchtune(row)
     if "custom trainer" in framework and "universal-llm-trainer" in source:
@@ -85,7 +93,8 @@ def _universal(shape: ModelShape, four_bit: bool) -> Trainer:
         profile = replace(profile, kbit_preparation=True, loss="full")  # an fp32 head makes fp32 logits
     if shape.softcap:  # transformers 4.49 runs Gemma 2 with eager attention: product, tanh, softmax and its 16-bit copy
         profile = replace(profile, fused_attention=False, score_bytes=16 if four_bit else 10)
-    return Trainer(family="universal", profile=profile, dropout=0.05)
+    # Deterministic kernels and, when quantized, fp32 attention and head: half the modelled speed, an eighth when quantized.
+    return Trainer(family="universal", profile=profile, dropout=0.05, pace=0.125 if four_bit else 0.42)
 
 
 def _bare_loop(four_bit: bool) -> Trainer:
@@ -131,8 +140,16 @@ def _axolotl(row: Mapping[str, str]) -> Trainer:
     return Trainer(family="axolotl", profile=profile, default_checkpointing="layer", default_optimizer="adamw_8bit")
 
 
+def _composer() -> Trainer:
+    """llm-foundry under Composer: mixed precision, flash or Triton attention, fully sharded; speed as a card's share."""
+    profile = p.TrainerProfile(name="llm-foundry", fused_norms=True, compiled=True, flash_for_all=True)
+    return Trainer(family="foundry", profile=profile, speed_per_gpu=True)
+
+
 def _transformers(row: Mapping[str, str], framework: str, four_bit: bool) -> Trainer:
     """transformers' Trainer or TRL, as far as the row says; anything else is a trainer whose code was not read."""
+    if "composer" in framework:
+        return _composer()
     known = any(word in framework for word in ("trl", "hf", "transformers", "trainer"))
     attention = row["attn"].lower()
     eager = "eager" in attention or "math" in attention
@@ -143,4 +160,29 @@ def _transformers(row: Mapping[str, str], framework: str, four_bit: bool) -> Tra
         name=row["framework"] or "unknown", known=known, loss="fused" if fused else "full-old" if old else "full", kbit_preparation=prepared,
         repeats_kv=True, fused_attention=not eager, keeps_linear_inputs=four_bit and old,
     )  # fmt: skip
-    return Trainer(family="transformers" if known else "unknown", profile=profile)
+    per_gpu = any(word in framework for word in ("composer", "nemo", "xtuner"))  # as their tables say
+    return Trainer(family="transformers" if known else "unknown", profile=profile, speed_per_gpu=per_gpu)
+
+
+def _unseen(row: Mapping[str, str], shape: ModelShape, four_bit: bool) -> Trainer:
+    """A trainer whose code was not read: precision, loss and attention as the row states them, the commonest choice elsewhere."""
+    weights, compute = row["weights_dtype"].lower(), row["compute_dtype"].lower()
+    framework, loss_text, attention = row["framework"].lower(), row["fused_loss"].lower(), row["attn"].lower()
+    prepared = four_bit and "prepare_model" in (weights + row["grad_ckpt"].lower())
+    autocast = not any(word in compute + weights for word in ("true", "no amp", "amp off", "cast to"))
+    loss: p.Loss = "full"
+    if "chunk" in loss_text:
+        loss = "chunked-fp32"
+    elif any(word in loss_text for word in ("yes", "unsloth", "liger", "cut", "cce")):
+        loss = "fused"
+    elif "n/a" in loss_text:
+        loss = "half"
+    compiled = "compile" in framework and "no compile" not in framework
+    adapters = 2 if "incl. lora" in weights or "(incl. lora)" in compute + weights or weights.startswith("bf16") and not autocast else 4
+    eager = "eager" in attention or "no flash" in attention or "math" in attention
+    profile = p.TrainerProfile(
+        name="unseen", known=False, loss=loss, kbit_preparation=prepared, autocast=autocast, adapter_bytes=adapters, repeats_kv=True,
+        compiled=compiled, fused_norms=compiled, fused_attention=not eager,
+        overlapped_optimizer="backward" in row["optimizer"].lower() or "bwd" in row["optimizer"].lower(),
+    )  # fmt: skip
+    return Trainer(family="unseen", profile=profile, dropout=0.05)

@@ -86,7 +86,7 @@ def _attention(w: Workload, s: Streams) -> dict[str, float]:
         kept["queries"] = s.attention * q
         kept["keys"] = s.attention * (q if repeated else k)
         kept["values"] = s.linear * (q + 2 * k) if pinned else s.attention * (q if repeated else v)
-    if not p.fused_attention or not shape.fused_attention:
+    if not (p.flash_for_all or (p.fused_attention and shape.fused_attention)):
         kept["scores"] = float(p.score_bytes * shape.heads * w.max_length * shape.score_matrices)
     return kept
 

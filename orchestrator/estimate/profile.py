@@ -41,6 +41,7 @@ class TrainerProfile:
     autocast: bool = True  # matrix products cast their inputs to 16 bit themselves
     kbit_preparation: bool = False  # peft.prepare_model_for_kbit_training: norms, embeddings, head in fp32, residual too
     fused_attention: bool = True  # scores are never stored
+    flash_for_all: bool = False  # even where transformers has no fused kernel for the architecture
     score_bytes: int = 6  # a stored score: fp32 softmax and its 16-bit copy
     repeats_kv: bool = False  # keys and values are copied to every query head (padding mask, or before torch 2.5)
     fused_norms: bool = False  # norms keep their 16-bit input and no fp32 copy (compiled, Liger, Apex)
