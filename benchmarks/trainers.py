@@ -60,7 +60,7 @@ def trainer_of(row: Mapping[str, str], shape: ModelShape, quantization: Quantiza
         return _llama_factory(row)
     if "axolotl" in framework:
         return _axolotl(row)
-    return _transformers(row, framework, four_bit)
+    return _transformers(row, framework, shape, four_bit)
 
 
 def _litgpt(row: Mapping[str, str], shape: ModelShape, four_bit: bool) -> Trainer:
@@ -146,43 +146,58 @@ def _composer() -> Trainer:
     return Trainer(family="foundry", profile=profile, speed_per_gpu=True)
 
 
-def _transformers(row: Mapping[str, str], framework: str, four_bit: bool) -> Trainer:
+def _transformers(row: Mapping[str, str], framework: str, shape: ModelShape, four_bit: bool) -> Trainer:
     """transformers' Trainer or TRL, as far as the row says; anything else is a trainer whose code was not read."""
     if "composer" in framework:
         return _composer()
-    known = any(word in framework for word in ("trl", "hf", "transformers", "trainer"))
-    attention = row["attn"].lower()
-    eager = "eager" in attention or "math" in attention
+    if not any(word in framework for word in ("trl", "hf", "transformers", "trainer")):
+        made = _unseen(row, shape, four_bit)
+        return replace(made, speed_per_gpu=any(word in framework for word in ("nemo", "xtuner")))  # as their tables say
+    old = _is_old(row)
     prepared = four_bit and ("prepare_model" in row["weights_dtype"].lower() or "trl" in framework)
     fused = any(word in row["fused_loss"].lower() for word in ("liger", "yes", "cce", "cut", "unsloth"))
-    old = any(word in framework + attention for word in ("2023", "4.3", "2.1", "early 2024"))
     profile = p.TrainerProfile(
-        name=row["framework"] or "unknown", known=known, loss="fused" if fused else "full-old" if old else "full", kbit_preparation=prepared,
-        repeats_kv=True, fused_attention=not eager, keeps_linear_inputs=four_bit and old,
+        name=row["framework"], loss="fused" if fused else "full-old" if old else "full", kbit_preparation=prepared,
+        repeats_kv=True, fused_attention=not _is_eager(row["attn"].lower(), shape, old=old), keeps_linear_inputs=four_bit and old,
+        two_int8_layouts=old,
     )  # fmt: skip
-    per_gpu = any(word in framework for word in ("composer", "nemo", "xtuner"))  # as their tables say
-    return Trainer(family="transformers" if known else "unknown", profile=profile, speed_per_gpu=per_gpu)
+    return Trainer(family="transformers", profile=profile)
+
+
+def _is_old(row: Mapping[str, str]) -> bool:
+    """Whether the row says it is from before bitsandbytes 0.43.2 (July 2024) and what transformers was then."""
+    text = (row["framework"] + row["attn"] + row["source"]).lower()
+    return any(word in text for word in ("2023", "early 2024", "bnb 0.41", "bnb 0.42", "torch 2.0", "torch 2.1", "4.3"))
+
+
+def _is_eager(attention: str, shape: ModelShape, *, old: bool) -> bool:
+    """Whether scores are stored: said outright, or nothing said in the years before fused attention was the default."""
+    if "eager" in attention and ("sdpa" not in attention or shape.softcap):
+        return True
+    return "no flash" in attention or "math only" in attention or (old and not attention.strip())
 
 
 def _unseen(row: Mapping[str, str], shape: ModelShape, four_bit: bool) -> Trainer:
     """A trainer whose code was not read: precision, loss and attention as the row states them, the commonest choice elsewhere."""
     weights, compute = row["weights_dtype"].lower(), row["compute_dtype"].lower()
     framework, loss_text, attention = row["framework"].lower(), row["fused_loss"].lower(), row["attn"].lower()
+    old = _is_old(row)
     prepared = four_bit and "prepare_model" in (weights + row["grad_ckpt"].lower())
     autocast = not any(word in compute + weights for word in ("true", "no amp", "amp off", "cast to"))
-    loss: p.Loss = "full"
+    compiled = "compile" in framework and "no compile" not in framework
+    loss: p.Loss = "full-old" if old else "full"
     if "chunk" in loss_text:
-        loss = "chunked-fp32"
+        loss = "chunked-compiled" if compiled else "chunked-fp32"
     elif any(word in loss_text for word in ("yes", "unsloth", "liger", "cut", "cce")):
         loss = "fused"
     elif "n/a" in loss_text:
         loss = "half"
-    compiled = "compile" in framework and "no compile" not in framework
     adapters = 2 if "incl. lora" in weights or "(incl. lora)" in compute + weights or weights.startswith("bf16") and not autocast else 4
-    eager = "eager" in attention or "no flash" in attention or "math" in attention
+    hub = any(word in framework for word in ("transformers", "trl", "hf", "peft", "trainer"))
     profile = p.TrainerProfile(
         name="unseen", known=False, loss=loss, kbit_preparation=prepared, autocast=autocast, adapter_bytes=adapters, repeats_kv=True,
-        compiled=compiled, fused_norms=compiled, fused_attention=not eager,
+        compiled=compiled, fused_norms=compiled, fused_attention=not _is_eager(attention, shape, old=old), score_bytes=8 if shape.softcap else 6,
+        keeps_linear_inputs=four_bit and old, fused_activation=not hub, two_int8_layouts=old,
         overlapped_optimizer="backward" in row["optimizer"].lower() or "bwd" in row["optimizer"].lower(),
     )  # fmt: skip
     return Trainer(family="unseen", profile=profile, dropout=0.05)

@@ -95,7 +95,7 @@ def _mlp(w: Workload, s: Streams) -> float:
     inner = inner_width(w)
     if w.shape.gated:
         return s.linear * inner * (2 if w.profile.compiled else 3)
-    tensors = 4 if w.shape.architecture in _TANH_FORMULA and not w.profile.fuses_qkv else 1
+    tensors = 4 if w.shape.architecture in _TANH_FORMULA and not w.profile.fused_activation else 1
     return s.linear * inner * tensors
 
 

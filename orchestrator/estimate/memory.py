@@ -32,6 +32,7 @@ CACHED = 0.13
 # The same where lengths differ from batch to batch: the cache grows until the card is full, and is given back when it
 # is needed. So it is in a *reading* of reserved memory (median 0.9 over published ones) and not in what a job needs.
 CACHED_VARYING = 0.9
+CACHED_MOST = 3.0
 _CHUNK = 128  # tokens whose logits litgpt's loss works on at once
 
 
@@ -157,6 +158,7 @@ _UNCERTAIN = {
 }  # fmt: skip
 NARROWEST_BAND = 0.08  # published readings of one setting on two cards of one type differ by up to this
 WIDEST_BAND = 0.15  # a band wider than this would not help anyone choose a card
+SHARDED_BAND = 0.35  # fully sharded runs: published readings are 3 to 40 % above the parts that can be counted
 WIDEST_UNKNOWN = 0.20  # for a trainer whose code was not read
 
 
@@ -193,6 +195,11 @@ def estimate_memory(w: Workload) -> MemoryEstimate:
     expected = sum(parts.values())
     half = _band(w, parts)
     low, high = expected * (1 - half), expected * (1 + half)
-    if w.varying_lengths and counter == "reserved":  # from nothing cached to twice the usual
-        low, high = min(low, expected - parts["fragmentation"]), max(high, expected + parts["fragmentation"])
+    if w.varying_lengths and counter == "reserved":  # from nothing cached to what the worst published readings held
+        cached = parts["fragmentation"] / CACHED_VARYING
+        low, high = min(low, expected - parts["fragmentation"]), max(high, expected + (CACHED_MOST - CACHED_VARYING) * cached)
+    if w.quantization == "int8" and w.profile.two_int8_layouts:
+        high += static.weights * shares.resident
+    if w.n_gpus > 1 and w.parallel == "fsdp":  # prefetched and not yet freed units, and flat buffers, are the framework's affair
+        low, high = min(low, expected * (1 - SHARDED_BAND)), max(high, expected * (1 + SHARDED_BAND))
     return MemoryEstimate(low=low, expected=expected, high=high, components=parts, moment=moment, counter=counter)

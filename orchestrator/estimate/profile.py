@@ -45,11 +45,13 @@ class TrainerProfile:
     score_bytes: int = 6  # a stored score: fp32 softmax and its 16-bit copy
     repeats_kv: bool = False  # keys and values are copied to every query head (padding mask, or before torch 2.5)
     fused_norms: bool = False  # norms keep their 16-bit input and no fp32 copy (compiled, Liger, Apex)
+    fused_activation: bool = False  # gelu is one kernel even where transformers writes its formula out
     fuses_qkv: bool = False  # one module makes queries, keys and values, and its product stays alive
     unties_head: bool = False  # lm_head is a tensor of its own even when the config ties it
     keeps_linear_inputs: bool = False  # bitsandbytes before 0.43.2: 4-bit products keep their input, even under checkpointing
     keeps_last_graph: bool = False  # the loop's variables hold the previous step's graph, and with it those inputs, once more
     quantizes_head: bool = False  # lm_head is quantized like the rest (Lightning's bitsandbytes plugin)
+    two_int8_layouts: bool = False  # bitsandbytes before 0.45 could hold a second layout of int8 weights: in the high estimate
     quantizes_experts: bool = False  # one nn.Linear an expert (transformers 4): bitsandbytes reaches them
     foreach: bool = True  # AdamW works on all tensors at once and holds one more buffer of their size
     overlapped_optimizer: bool = False  # the optimizer steps inside backward: gradients live one layer at a time
@@ -65,7 +67,7 @@ TRL_KBIT = TrainerProfile(name="TRL after kbit preparation", kbit_preparation=Tr
 UNKNOWN = TrainerProfile(name="unknown trainer", known=False, repeats_kv=True)
 
 LITGPT = TrainerProfile(
-    name="litgpt", loss="chunked", adapter_bytes=2, autocast=False, repeats_kv=True, fuses_qkv=True, unties_head=True, counter="allocated",
+    name="litgpt", loss="chunked", adapter_bytes=2, autocast=False, repeats_kv=True, fused_activation=True, fuses_qkv=True, unties_head=True, counter="allocated",
 )  # fmt: skip
 PEFT_BENCH = TrainerProfile(
     name="PEFT method comparison", loss="full", logits_retained=True, autocast=False, repeats_kv=True, counter="reserved",
