@@ -1,0 +1,1 @@
+"""The command line: Typer commands without logic, wiring, and views for people and for programs."""
