@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,11 @@ def _quantized_class() -> Any:
     import bitsandbytes as bnb
 
     class FakeLinear4bit(bnb.nn.Linear4bit):  # type: ignore[misc]  # bitsandbytes has no types
-        def __init__(self, like: torch.nn.Linear, dtype: torch.dtype, *, double: bool) -> None:
+        def __init__(self, like: Any, dtype: torch.dtype, *, double: bool) -> None:
             torch.nn.Module.__init__(self)
-            self.in_features, self.out_features, self.compute_dtype = like.in_features, like.out_features, dtype
-            elements = like.in_features * like.out_features
+            rows, columns = like.weight.shape if isinstance(like, torch.nn.Linear) else reversed(like.weight.shape)  # GPT-2's is turned
+            self.in_features, self.out_features, self.compute_dtype = columns, rows, dtype
+            elements = rows * columns
             packed: Any = torch.nn.Parameter(torch.empty(-(-elements // 2), 1, dtype=torch.uint8), requires_grad=False)
             packed.compress_statistics, packed.quant_type, packed.quant_state = double, "nf4", None
             self.weight, self.bias = packed, like.bias
@@ -130,7 +132,7 @@ def _quantize(model: Any, dtype: torch.dtype, *, double: bool) -> None:
     head = model.get_output_embeddings()
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is torch.nn.Linear and child is not head and name not in ("score", "classifier"):
+            if type(child).__name__ in ("Linear", "Conv1D") and child is not head and name not in ("score", "classifier"):
                 setattr(parent, name, made(child, dtype, double=double))
     model.is_loaded_in_4bit = True
 
@@ -160,6 +162,9 @@ def _model(settings: dict[str, Any], layers: int) -> Any:
         values = dict(source)
         config = AutoConfig.for_model(values.pop("model_type"), **values)
     _shorten(config, layers)
+    for name in ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob"):  # done inside the kernel on a GPU
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
     dtype = getattr(torch, settings.get("dtype", "bfloat16"))
     model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
     model.config.use_cache = False
@@ -218,6 +223,22 @@ def _state_bytes(name: str, parameter: torch.Tensor) -> int:
     return 8 * elements if name.endswith(("8bit", "32bit")) else 2 * elements * parameter.element_size()
 
 
+@contextmanager
+def _as_on_a_gpu(*, autocast: bool, padded: bool) -> Iterator[None]:
+    """PEFT asks for CUDA's autocast, and transformers builds a mask whenever it is traced: answer as on a GPU.
+
+    Without padding no mask is built there, and grouped keys and values are not repeated.
+    """
+    import transformers.masking_utils as masking
+
+    with mock.patch.object(torch, "is_autocast_enabled", lambda *_: autocast):
+        if padded or not hasattr(masking, "is_tracing"):
+            yield
+        else:
+            with mock.patch.object(masking, "is_tracing", lambda tensor=None: tensor is not None):
+                yield
+
+
 def trace_step(settings: dict[str, Any], layers: int) -> Step:
     """One step of the model with this many layers."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -238,8 +259,9 @@ def trace_step(settings: dict[str, Any], layers: int) -> Step:
         def begin_backward() -> None:
             followed.phase = "backward"
 
-        with followed:
-            with torch.autocast("cpu", dtype=half, enabled=settings.get("autocast", True)):
+        autocast = settings.get("autocast", True)
+        with followed, _as_on_a_gpu(autocast=autocast, padded=settings.get("padded", settings.get("micro_batch", 1) > 1)):
+            with torch.autocast("cpu", dtype=half, enabled=autocast):
                 loss = _loss(settings, model, ids, begin_backward)
             loss.backward()
         trained = [p for p in model.parameters() if p.requires_grad]

@@ -76,7 +76,8 @@ def _attention(w: Workload, s: Streams) -> dict[str, float]:
     q = _width(w, "q") or shape.q_width
     k = _width(w, "k") if shape.architecture in ("gemma4_text", "deepseek_v2") else shape.kv_width
     v = _width(w, "v") if shape.architecture == "gemma4_text" else k
-    repeated = p.repeats_kv and shape.kv_heads < shape.heads
+    masked = p.masks_padding and w.micro_batch > 1
+    repeated = (p.repeats_kv or masked) and shape.kv_heads < shape.heads
     fused = shape.fused_qkv or p.fuses_qkv
     kept: dict[str, float] = {"attention output": s.attention * q, "attention statistics": 4.0 * shape.heads}
     if fused and shape.architecture in _NO_ROTARY and not repeated:
@@ -185,7 +186,7 @@ def layer_tensors(w: Workload) -> dict[str, float]:
         kept["product inputs"] = max(0.0, held - shared) if s.normed == 2 else held
     if w.shape.experts:
         kept["routing"] = 4.0 * w.shape.experts_per_token * w.shape.hidden  # inputs gathered for, and outputs of, each expert
-    if w.shape.kind == "encoder":
+    if w.shape.kind == "encoder" or w.shape.architecture in ("gpt2", "opt"):  # dropout of their own, a byte an element
         kept["dropout masks"] = 2.0 * w.shape.hidden
     return kept
 

@@ -82,7 +82,8 @@ class _Dynamic:
     last_layer: float  # what is left of ``kept`` when backward is in the first layer
     logits: float
     logits_retained: float
-    workspace: float
+    workspace: float  # of a layer: its largest matrix, dequantized
+    head_workspace: float  # the same at the loss, where only a quantized head needs it
 
 
 def _dynamic(w: Workload) -> _Dynamic:
@@ -99,10 +100,11 @@ def _dynamic(w: Workload) -> _Dynamic:
         held = act.product_inputs(w) * tokens
         stored = 2 * boundary if w.checkpointing == "offloaded" else boundary * shape.layers
         kept, one, last = stored + held * shape.layers + ends, per_layer - held + temporaries, boundary + held + ends
-    largest = max(shape.largest_matrix, shape.head_params if w.profile.quantizes_head else 0)
-    dequantized = 2.0 * largest if w.quantized else 0.0
+    layer = 2.0 * shape.largest_matrix if w.quantized else 0.0
+    head = 2.0 * shape.head_params if w.quantized and w.profile.quantizes_head else 0.0
     return _Dynamic(
-        kept=kept, one_layer=one, last_layer=last, logits=logits, logits_retained=retained, workspace=dequantized + CUBLAS_BYTES,
+        kept=kept, one_layer=one, last_layer=last, logits=logits, logits_retained=retained, workspace=layer + CUBLAS_BYTES,
+        head_workspace=head + CUBLAS_BYTES,
     )  # fmt: skip
 
 
@@ -134,7 +136,7 @@ def _moments(w: Workload, st: StaticBytes, d: _Dynamic, sh: _Shares) -> dict[str
     before = grads if w.accumulation > 1 and not w.profile.overlapped_optimizer else 0.0
     base = {"workspace": d.workspace + st.cast_weights}
     moments = {
-        "loss": {**base, "gradients": before, "activations": d.kept, "logits": d.logits},
+        "loss": {"workspace": d.head_workspace + st.cast_weights, "gradients": before, "activations": d.kept, "logits": d.logits},
         "layer": {**base, "gradients": max(before, grads / w.shape.layers), "activations": d.kept + d.one_layer,
                   "logits": d.logits_retained},
         "end": {**base, "gradients": grads, "activations": d.last_layer + (d.one_layer if w.checkpointing != "none" else 0.0)},

@@ -43,7 +43,8 @@ class TrainerProfile:
     fused_attention: bool = True  # scores are never stored
     flash_for_all: bool = False  # even where transformers has no fused kernel for the architecture
     score_bytes: int = 6  # a stored score: fp32 softmax and its 16-bit copy
-    repeats_kv: bool = False  # keys and values are copied to every query head (padding mask, or before torch 2.5)
+    repeats_kv: bool = False  # keys and values are always copied to every query head (before torch 2.5, or a mask always)
+    masks_padding: bool = False  # they are when a batch has padding, which needs a mask: more than one row
     fused_norms: bool = False  # norms keep their 16-bit input and no fp32 copy (compiled, Liger, Apex)
     fused_activation: bool = False  # gelu is one kernel even where transformers writes its formula out
     fuses_qkv: bool = False  # one module makes queries, keys and values, and its product stays alive
@@ -59,7 +60,7 @@ class TrainerProfile:
     counter: Counter = "process"
 
 
-OURS_BF16 = TrainerProfile(name="cloudtune bf16", loss="answer")
+OURS_BF16 = TrainerProfile(name="cloudtune bf16", loss="answer", masks_padding=True)
 OURS_FP16 = replace(OURS_BF16, name="cloudtune fp16")
 
 HF_TRAINER = TrainerProfile(name="transformers Trainer")
