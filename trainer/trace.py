@@ -232,11 +232,13 @@ def _as_on_a_gpu(*, autocast: bool, padded: bool) -> Iterator[None]:
     import transformers.masking_utils as masking
 
     with mock.patch.object(torch, "is_autocast_enabled", lambda *_: autocast):
-        if padded or not hasattr(masking, "is_tracing"):
+        if padded or not hasattr(masking, "is_tracing") or not hasattr(masking, "find_packed_sequence_indices"):
             yield
-        else:
-            with mock.patch.object(masking, "is_tracing", lambda tensor=None: tensor is not None):
-                yield
+            return
+        untraced = mock.patch.object(masking, "is_tracing", lambda tensor=None: tensor is not None)
+        unpacked = mock.patch.object(masking, "find_packed_sequence_indices", lambda *_: None)
+        with untraced, unpacked:
+            yield
 
 
 def trace_step(settings: dict[str, Any], layers: int) -> Step:

@@ -28,7 +28,7 @@ class StaticBytes:
     gradients: float
     optimizer: float
     optimizer_temporary: float  # during the step only
-    cast_weights: float  # 16-bit copies that autocast keeps of fp32 trained weights
+    cast_weights: float  # 16-bit copies of fp32 trained weights, which autocast makes and backward reads
 
     @property
     def resident(self) -> float:
@@ -108,7 +108,8 @@ def static_bytes(w: Workload) -> StaticBytes:
     if p.overlapped_optimizer:  # one layer's gradients, or the largest tensor's
         largest = max(size for size, _ in trained_tensors(w))
         gradients, temporary = each * max(trained / w.shape.layers, float(largest)), 0.0
-    cast = 2.0 * trained if w.method == "full" and p.autocast and p.base_bytes == 4 else 0.0
+    fp32_trained = each == 4 and p.autocast
+    cast = 2.0 * trained if fp32_trained and (w.method == "full" or w.checkpointing == "none") else 0.0
     return StaticBytes(
         weights=weights, quant_constants=constants, unquantized=unquantized, lora=0.0 if w.method == "full" else float(trained * each),
         gradients=gradients, optimizer=optimizer, optimizer_temporary=temporary, cast_weights=cast,
