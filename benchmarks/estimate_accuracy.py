@@ -196,7 +196,18 @@ def _ordered_pairs(rows: list[Scored]) -> tuple[int, int]:
         job = s.prediction.job
         if job is not None:
             w = job.workload
-            key = (s.source, w.shape.name, s.kind, w.micro_batch, w.max_length, w.lora_r, w.n_gpus, w.parallel, w.checkpointing, w.cpu_offload)
+            key = (
+                s.source,
+                w.shape.name,
+                s.kind,
+                w.micro_batch,
+                w.max_length,
+                w.lora_r,
+                w.n_gpus,
+                w.parallel,
+                w.checkpointing,
+                w.cpu_offload,
+            )
             jobs[key].append(s)
     right = pairs = 0
     for same in jobs.values():
@@ -209,6 +220,11 @@ def _ordered_pairs(rows: list[Scored]) -> tuple[int, int]:
     return right, pairs
 
 
+def _by_source(scored: list[Scored], sources: list[str]) -> dict[str, Any]:
+    """The summary of each source that has rows here."""
+    return {source: summary(s for s in scored if s.source == source) for source in sources if any(s.source == source for s in scored)}
+
+
 def report(rows: list[dict[str, str]]) -> dict[str, Any]:
     """Everything, as one JSON document."""
     scored = [s for s in map(score, rows) if s is not None]
@@ -219,9 +235,8 @@ def report(rows: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "rows": len(rows), "skipped": dict(skipped.most_common()),
         "core": {"all": summary(core), **{kind: summary(s for s in core if s.kind == kind) for kind in ("LoRA", "QLoRA", "full")}},
-        "core_by_source": {source: summary(s for s in core if s.source == source) for source in sources if any(s.source == source for s in core)},
-        "unseen": {"all": summary(core_unseen), **{
-            source: summary(s for s in core_unseen if s.source == source) for source in sources if any(s.source == source for s in core_unseen)}},
+        "core_by_source": _by_source(core, sources),
+        "unseen": {"all": summary(core_unseen), **_by_source(core_unseen, sources)},
         "varying": summary(s for s in scored if s.group == "varying"),
         "several_gpus": summary(s for s in scored if s.group == "several GPUs"),
         "verdicts": {"core": verdict_summary(core), "all": verdict_summary(scored)},
@@ -258,12 +273,15 @@ def print_report(result: dict[str, Any]) -> None:
     speed = result["speed"]
     print("\nspeed")
     print(_line("tokens a second", speed))
-    print(f"  order of two cards on one job right in {speed.get('pairs_right', 0)} of {speed.get('pairs', 0)} pairs; rows {speed.get('rows_by_gpu')}")
+    print(f"  order of two cards on one job right in {speed.get('pairs_right', 0)} of {speed.get('pairs', 0)} pairs")
+    print(f"  rows by card: {speed.get('rows_by_gpu')}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; 0 when the file could be read."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.estimate_accuracy", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.estimate_accuracy", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("csv", type=Path)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true")
@@ -280,7 +298,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(predict(row).as_json()))
     elif chosen.rows:
         for s in (s for s in map(score, rows) if s is not None and s.memory_error is not None):
-            print(f"{s.group:12s} {s.prediction.id[:70]:70s} {s.peak:8.2f} {s.prediction.expected:8.2f} {(s.memory_error or 0) * 100:+7.1f} %")
+            print(
+                f"{s.group:12s} {s.prediction.id[:70]:70s} {s.peak:8.2f} {s.prediction.expected:8.2f} {(s.memory_error or 0) * 100:+7.1f} %"
+            )
     elif chosen.json:
         print(json.dumps(report(rows), indent=1))
     else:

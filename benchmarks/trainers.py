@@ -105,7 +105,9 @@ def _bare_loop(four_bit: bool) -> Trainer:
 
 def _fsdp_qlora(four_bit: bool) -> p.TrainerProfile:
     """fsdp_qlora's train.py: bf16 throughout, reentrant checkpointing (no graph in the first pass, so nothing is held)."""
-    return p.TrainerProfile(name="fsdp_qlora", loss="full-old", logits_retained=True, adapter_bytes=2, autocast=False, repeats_kv=True, counter="reserved")
+    return p.TrainerProfile(
+        name="fsdp_qlora", loss="full-old", logits_retained=True, adapter_bytes=2, autocast=False, repeats_kv=True, counter="reserved"
+    )
 
 
 def _old_hf(name: str, four_bit: bool, row: Mapping[str, str]) -> p.TrainerProfile:
@@ -192,12 +194,23 @@ def _unseen(row: Mapping[str, str], shape: ModelShape, four_bit: bool) -> Traine
         loss = "fused"
     elif "n/a" in loss_text:
         loss = "half"
-    adapters = 2 if "incl. lora" in weights or "(incl. lora)" in compute + weights or weights.startswith("bf16") and not autocast else 4
+    adapters = 2 if "incl. lora" in weights or "(incl. lora)" in compute + weights or (weights.startswith("bf16") and not autocast) else 4
     hub = any(word in framework for word in ("transformers", "trl", "hf", "peft", "trainer"))
     profile = p.TrainerProfile(
-        name="unseen", known=False, loss=loss, kbit_preparation=prepared, autocast=autocast, adapter_bytes=adapters, repeats_kv=True,
-        compiled=compiled, fused_norms=compiled, fused_attention=not _is_eager(attention, shape, old=old), score_bytes=8 if shape.softcap else 6,
-        keeps_linear_inputs=four_bit and old, fused_activation=not hub, two_int8_layouts=old,
+        name="unseen",
+        known=False,
+        loss=loss,
+        kbit_preparation=prepared,
+        autocast=autocast,
+        adapter_bytes=adapters,
+        repeats_kv=True,
+        compiled=compiled,
+        fused_norms=compiled,
+        fused_attention=not _is_eager(attention, shape, old=old),
+        score_bytes=8 if shape.softcap else 6,
+        keeps_linear_inputs=four_bit and old,
+        fused_activation=not hub,
+        two_int8_layouts=old,
         overlapped_optimizer="backward" in row["optimizer"].lower() or "bwd" in row["optimizer"].lower(),
-    )  # fmt: skip
+    )
     return Trainer(family="unseen", profile=profile, dropout=0.05)

@@ -34,7 +34,7 @@ from torch.utils._pytree import tree_iter
 _FEW, _SOME = 2, 4
 
 
-class Followed(TorchDispatchMode):
+class Followed(TorchDispatchMode):  # type: ignore[misc]  # torch's types are not followed
     """Follows every storage that an operation makes, from birth to death. Bytes as the CUDA allocator rounds them."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Followed(TorchDispatchMode):
         """Start following the storage of a tensor that already exists."""
         storage = tensor.untyped_storage()
         key = storage._cdata
-        if key in self._seen or tensor.device.type == "meta" and not hasattr(tensor, "fake_device"):
+        if key in self._seen or (tensor.device.type == "meta" and not hasattr(tensor, "fake_device")):
             return
         size = -(-storage.nbytes() // 512) * 512
         self._seen[key] = size
@@ -80,7 +80,7 @@ class Step:
     optimizer: int
 
 
-class _Product(torch.autograd.Function):
+class _Product(torch.autograd.Function):  # type: ignore[misc]
     """What bitsandbytes' MatMul4Bit does to memory: the weight dequantized for the product, nothing but the packed weight kept."""
 
     @staticmethod
@@ -120,7 +120,7 @@ def _quantized_class() -> Any:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             given = x.dtype
             with torch.autocast("cpu", enabled=False):
-                result: torch.Tensor = _Product.apply(x.to(self.compute_dtype), self)  # type: ignore[no-untyped-call]
+                result: torch.Tensor = _Product.apply(x.to(self.compute_dtype), self)
             return result.to(given)
 
     return FakeLinear4bit
@@ -215,12 +215,12 @@ def _loss(settings: dict[str, Any], model: Any, ids: torch.Tensor, begin_backwar
 
 def _state_bytes(name: str, parameter: torch.Tensor) -> int:
     """Optimizer state that one trained tensor needs on the card (bitsandbytes and torch; see their sources)."""
-    elements = parameter.numel()
+    elements, each = int(parameter.numel()), int(parameter.element_size())
     if name.startswith("paged") and elements >= 100_000:
         return 0
     if name.endswith("8bit") and elements >= 4096:
         return 2 * elements + 8 * (elements // 256)
-    return 8 * elements if name.endswith(("8bit", "32bit")) else 2 * elements * parameter.element_size()
+    return 8 * elements if name.endswith(("8bit", "32bit")) else 2 * elements * each
 
 
 @contextmanager
@@ -289,10 +289,15 @@ def extrapolate(few: Step, some: Step, layers: int) -> dict[str, Any]:
     peaks = {"loss": line("forward"), "layer": line("backward")}
     moment = max(peaks, key=lambda name: peaks[name])
     return {
-        "layers": layers, "peak_bytes": round(peaks[moment] + line("optimizer")), "moment": moment, "resident_bytes": round(line("resident")),
-        "optimizer_bytes": round(line("optimizer")), "gradient_bytes": round(line("gradients")), "trained_parameters": round(line("trained")),
+        "layers": layers,
+        "peak_bytes": round(peaks[moment] + line("optimizer")),
+        "moment": moment,
+        "resident_bytes": round(line("resident")),
+        "optimizer_bytes": round(line("optimizer")),
+        "gradient_bytes": round(line("gradients")),
+        "trained_parameters": round(line("trained")),
         "peak_bytes_by_moment": {name: round(value + line("optimizer")) for name, value in peaks.items()},
-    }  # fmt: skip
+    }
 
 
 def layer_count(settings: dict[str, Any]) -> int:

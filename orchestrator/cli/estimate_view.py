@@ -35,7 +35,11 @@ def _gib(size: float) -> str:
 
 
 def _article(name: str) -> str:
-    return f"an {name}" if name[0].upper() in "AEFHILMNORSX" and not name.startswith(("RTX", "Radeon")) or name.startswith("RTX") else f"a {name}"
+    return (
+        f"an {name}"
+        if (name[0].upper() in "AEFHILMNORSX" and not name.startswith(("RTX", "Radeon"))) or name.startswith("RTX")
+        else f"a {name}"
+    )
 
 
 def sentence(w: Workload, gpu: Gpu) -> str:

@@ -46,7 +46,7 @@ def streams(w: Workload) -> Streams:
 
 def _width(w: Workload, *roles: str, side: str = "outputs") -> float:
     """Features of these roles in the average layer, experts counted as often as a token visits them."""
-    total = sum(getattr(m, side) * m.layers * m.active_copies for m in w.shape.matrices if m.role in roles)
+    total: int = sum(getattr(m, side) * m.layers * m.active_copies for m in w.shape.matrices if m.role in roles)
     return total / w.shape.layers
 
 

@@ -25,7 +25,9 @@ def _round(value: float) -> float:
     return round(value, 3)
 
 
-def estimate_document(w: Workload, *, tokens: int | None = None, mean_length: int | None = None, gpus: tuple[Gpu, ...] | None = None) -> dict[str, Any]:
+def estimate_document(
+    w: Workload, *, tokens: int | None = None, mean_length: int | None = None, gpus: tuple[Gpu, ...] | None = None
+) -> dict[str, Any]:
     """The document: peak and components in GiB, a verdict a card, the ladder, and hours when the token count is known.
 
     ``tokens`` are all real tokens of the training, epochs included. Speeds of the ladder are factors on a card of the

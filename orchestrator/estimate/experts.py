@@ -69,7 +69,9 @@ def deepseek_v2(c: Config) -> ModelShape:
     ]
     if q_rank:
         matrices.append(Matrix(name="q_a_proj", role="other", inputs=hidden, outputs=q_rank, layers=n))
-    matrices.append(Matrix(name="q_b_proj" if q_rank else "q_proj", role="q", inputs=q_rank or hidden, outputs=heads * (rope + nope), layers=n))
+    matrices.append(
+        Matrix(name="q_b_proj" if q_rank else "q_proj", role="q", inputs=q_rank or hidden, outputs=heads * (rope + nope), layers=n)
+    )
     if dense:
         matrices += gated_matrices(hidden, b["intermediate"], dense)
     if shared:

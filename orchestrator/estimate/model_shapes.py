@@ -56,7 +56,9 @@ FAMILIES: dict[str, Builder] = {
     "distilbert": partial(a.bert_like, pooler=True, types=False),
     "deberta-v2": a.deberta,
 }
-_ENCODER_DECODERS = frozenset({"t5", "mt5", "umt5", "bart", "mbart", "pegasus", "marian", "longt5", "m2m_100", "switch_transformers", "t5gemma"})
+_ENCODER_DECODERS = frozenset(
+    {"t5", "mt5", "umt5", "bart", "mbart", "pegasus", "marian", "longt5", "m2m_100", "switch_transformers", "t5gemma"}
+)
 _TEXT_CONFIGS = ("text_config", "language_config", "llm_config")
 
 

@@ -68,8 +68,16 @@ TRL_KBIT = TrainerProfile(name="TRL after kbit preparation", kbit_preparation=Tr
 UNKNOWN = TrainerProfile(name="unknown trainer", known=False, repeats_kv=True)
 
 LITGPT = TrainerProfile(
-    name="litgpt", loss="chunked", adapter_bytes=2, autocast=False, repeats_kv=True, fused_activation=True, fuses_qkv=True, unties_head=True, counter="allocated",
-)  # fmt: skip
+    name="litgpt",
+    loss="chunked",
+    adapter_bytes=2,
+    autocast=False,
+    repeats_kv=True,
+    fused_activation=True,
+    fuses_qkv=True,
+    unties_head=True,
+    counter="allocated",
+)
 PEFT_BENCH = TrainerProfile(
     name="PEFT method comparison", loss="full", logits_retained=True, autocast=False, repeats_kv=True, counter="reserved",
 )  # fmt: skip
