@@ -122,7 +122,9 @@ def _old_hf(name: str, four_bit: bool, row: Mapping[str, str]) -> p.TrainerProfi
 def _llama_factory(row: Mapping[str, str]) -> Trainer:
     """LLaMA-Factory's model/adapter code: reentrant checkpointing by default, no upcast of norms or embeddings."""
     unsloth = "unsloth" in row["fused_loss"].lower() or "unsloth" in row["attn"].lower()
-    profile = replace(_old_hf("LLaMA-Factory", False, row), kbit_preparation=False, loss="fused" if unsloth else "full-old")
+    profile = replace(_old_hf("LLaMA-Factory", False, row), kbit_preparation=False)
+    if unsloth:  # its kernels for norms and loss
+        profile = replace(profile, loss="fused", fused_norms=True, fused_attention=True)
     return Trainer(family="llama-factory", profile=profile, dropout=0.1, default_checkpointing="layer")
 
 
@@ -192,8 +194,8 @@ def _unseen(row: Mapping[str, str], shape: ModelShape, four_bit: bool) -> Traine
         loss = "chunked-compiled" if compiled else "chunked-fp32"
     elif any(word in loss_text for word in ("yes", "unsloth", "liger", "cut", "cce")):
         loss = "fused"
-    elif "n/a" in loss_text:
-        loss = "half"
+    elif "n/a" in loss_text or ("custom" in framework and not autocast and not prepared):
+        loss = "half"  # a loop of its own takes the loss of whatever the model returns: 16 bit here
     adapters = 2 if "incl. lora" in weights or "(incl. lora)" in compute + weights or (weights.startswith("bf16") and not autocast) else 4
     hub = any(word in framework for word in ("transformers", "trl", "hf", "peft", "trainer"))
     profile = p.TrainerProfile(

@@ -158,10 +158,10 @@ _UNCERTAIN = {
     "weights": 0.02, "quant_constants": 0.05, "unquantized": 0.05, "lora": 0.05, "gradients": 0.2, "optimizer": 0.1,
     "activations": 0.15, "logits": 0.15, "workspace": 0.5, "cuda_context": 0.5, "fragmentation": 1.0,
 }  # fmt: skip
-NARROWEST_BAND = 0.08  # published readings of one setting on two cards of one type differ by up to this
+NARROWEST_BAND = 0.10  # published reserved readings of one setting on two types of card differ by up to 14 %
 WIDEST_BAND = 0.15  # a band wider than this would not help anyone choose a card
 SHARDED_BAND = 0.35  # fully sharded runs: published readings are 3 to 40 % above the parts that can be counted
-WIDEST_UNKNOWN = 0.20  # for a trainer whose code was not read
+WIDEST_UNKNOWN = 0.25  # for a trainer whose code was not read: what it keeps and how it makes its loss is guessed
 
 
 def _band(w: Workload, parts: dict[str, float]) -> float:
