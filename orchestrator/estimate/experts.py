@@ -7,6 +7,7 @@ which matrices that concerns; a trainer from before (one ``nn.Linear`` an expert
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .architectures import Config, _common, _finish, attention_matrices, gated_matrices, need
@@ -47,6 +48,19 @@ def mixture(c: Config, *, qkv_bias: bool = False, qk_norm: bool = False, wide_qk
     more: dict[str, Any] = {"experts": experts, "experts_per_token": active, "moe_intermediate": inner, "qk_norm": qk_norm}
     if wide_qk_norm:  # OLMoE normalizes all heads at once
         more["norm_params"] = n * (2 * hidden + b["heads"] * b["head_dim"] + b["kv_heads"] * b["head_dim"]) + hidden
+    return _finish(b, c, matrices, tied_default=False, **more)
+
+
+def gpt_oss(c: Config) -> ModelShape:
+    """gpt-oss: biases everywhere, one learned sink a head, every layer a mixture."""
+    b = _common(c)
+    hidden, n = b["hidden"], b["layers"]
+    inner = b["intermediate"] = need(c, "intermediate_size")
+    experts, active = need(c, "num_local_experts"), need(c, "num_experts_per_tok", "experts_per_token")
+    stacked = [replace(m, bias=True) for m in _experts(hidden, inner, n, experts, active)]
+    matrices = [*attention_matrices(b, qkv_bias=True, o_bias=True), replace(_router(hidden, n, experts), bias=True), *stacked]
+    vectors = n * (2 * hidden + b["heads"]) + hidden
+    more = {"experts": experts, "experts_per_token": active, "moe_intermediate": inner, "norm_params": vectors, "fused_attention": False}
     return _finish(b, c, matrices, tied_default=False, **more)
 
 

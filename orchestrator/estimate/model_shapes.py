@@ -48,6 +48,7 @@ FAMILIES: dict[str, Builder] = {
     "qwen2_moe": partial(e.mixture, qkv_bias=True),
     "qwen3_moe": partial(e.mixture, qk_norm=True),
     "olmoe": partial(e.mixture, wide_qk_norm=True),
+    "gpt_oss": e.gpt_oss,
     "deepseek_v2": e.deepseek_v2,
     "bert": a.bert_like,
     "electra": partial(a.bert_like, pooler=True),
