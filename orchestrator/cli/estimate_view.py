@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.estimate.document import on_card
+from orchestrator.estimate.document import notes, on_card
 from orchestrator.estimate.gpus import Gpu, verdict
 from orchestrator.estimate.ladder import Rung, fit, ladder
 from orchestrator.estimate.memory import COMPONENTS, GIB, MemoryEstimate, estimate_memory
@@ -117,6 +117,8 @@ def show(w: Workload, gpu: Gpu, console: Console) -> None:
     console.print(bar(estimate, gpu, width=min(60, max(20, console.width - 24))))
     console.print(components_table(estimate))
     console.print(sentence(w, gpu), soft_wrap=True, markup=False, highlight=False)
+    for note in notes(here):
+        console.print(f"Note: {note}.", soft_wrap=True, markup=False, highlight=False)
     rungs = ladder(here, gpu)
     if rungs and verdict(estimate, gpu) != "fits":
         console.print()

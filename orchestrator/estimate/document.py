@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .duration import estimate_speed
@@ -16,9 +17,27 @@ def on_card(w: Workload, gpu: Gpu) -> Workload:
     """The workload as it would run there: our own trainer chooses its precision by the card."""
     if w.profile.name not in (OURS_BF16.name, OURS_FP16.name):
         return w
-    from dataclasses import replace
-
     return replace(w, profile=ours(gpu.compute_capability))
+
+
+def notes(w: Workload) -> list[str]:
+    """What a person should know about this estimate in particular, a sentence each."""
+    said = []
+    stacked = sum(m.elements for m in w.shape.matrices if not m.linear and m.role != "router")
+    if stacked and w.quantized and not w.profile.quantizes_experts:
+        said.append(
+            f"{w.shape.name} is a mixture of experts: its experts ({stacked / 1e9:.1f} billion weights) are stacked parameters, which "
+            "bitsandbytes does not quantize and all-linear does not adapt; they are counted in 16 bit"
+        )
+    if w.quantization == "int8":
+        said.append("LLM.int8 keeps outliers as the data has them: published runs were often further off than the band says")
+    if w.varying_lengths:
+        said.append(
+            "rows differ in length: this is the peak of the longest batch; reserved memory will read higher and is given back when needed"
+        )
+    if not (w.profile.fused_attention and w.shape.fused_attention):
+        said.append("attention scores are stored for this architecture: memory grows with the square of the length")
+    return said
 
 
 def _round(value: float) -> float:
@@ -54,6 +73,7 @@ def estimate_document(
              "quality": r.change.quality, "speed": None if r.speed is None else _round(r.speed)}
             for r in ladder(w, reference)
         ],
+        "notes": notes(w),
         "tokens": tokens,
         "hours": hours,
     }  # fmt: skip

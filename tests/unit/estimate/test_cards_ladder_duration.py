@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli.estimate_view import sentence, show
-from orchestrator.estimate.document import estimate_document
+from orchestrator.estimate.document import estimate_document, notes
 from orchestrator.estimate.duration import estimate_speed, operations
 from orchestrator.estimate.gpus import all_gpus, find_gpu, verdict
 from orchestrator.estimate.ladder import changes, fit, ladder
@@ -136,6 +136,14 @@ def test_the_document_has_the_promised_shape(threads_job: Workload) -> None:
     assert {"gpu", "usable_gib", "verdict"} == set(document["gpus"][0])
     assert {"change", "peak_gib", "quality", "speed"} <= set(document["ladder"][0])
     assert set(document["hours"]) == {g["gpu"] for g in document["gpus"] if g["verdict"] != "oom"}
+
+
+def test_notes_say_what_is_particular() -> None:
+    mixture = Workload(shape=bundled_shape("Qwen/Qwen3-30B-A3B"), quantization="nf4")
+    assert any("mixture of experts" in note for note in notes(mixture))
+    assert notes(Workload(shape=bundled_shape("llama-3-8b"), quantization="nf4")) == []
+    eight = Workload(shape=bundled_shape("microsoft/deberta-v3-base"), quantization="int8", task="classification", max_length=256)
+    assert len(notes(eight)) == 2
 
 
 def test_the_estimate_is_quick_and_pure() -> None:
