@@ -290,7 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         rows = read_rows(chosen.csv)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         print(f"{chosen.csv} cannot be read: {error}", file=sys.stderr)
         return 2
     if chosen.predict:

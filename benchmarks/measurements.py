@@ -23,6 +23,10 @@ from orchestrator.estimate.workload import Checkpointing, Method, Quantization, 
 
 Row = Mapping[str, str]
 OUTCOME_COLUMNS = frozenset({"peak_mem_gib", "mem_reported", "tokens_per_s", "step_time_s", "total_time", "outcome", "notes"})
+COLUMNS = OUTCOME_COLUMNS | {
+    "id", "source", "model", "method", "quant", "double_quant", "lora_r", "target_modules", "seq_len", "per_device_batch", "grad_accum",
+    "grad_ckpt", "optimizer", "attn", "compute_dtype", "weights_dtype", "framework", "fused_loss", "gpu", "n_gpus", "mem_kind",
+}  # fmt: skip
 GIB = 1024**3
 
 
@@ -52,9 +56,13 @@ class Job:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """All rows of a CSV file in the format of benchmarks/data/measurements.csv."""
-    with path.open(newline="", encoding="utf-8") as handle:
-        return [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(handle)]
+    """All rows of a CSV file in the format of benchmarks/data/measurements.csv. ValueError when a column is missing."""
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        rows = [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(handle)]
+    missing = sorted(COLUMNS - set(rows[0])) if rows else []
+    if missing:
+        raise ValueError(f"columns are missing: {', '.join(missing)}")
+    return rows
 
 
 _EXACT = re.compile(r"^(?:exactly |packed to |packed |sample_packing to )?(\d+)(?: (?:exactly|full|packed)\b| \(full context\))?|^(\d+)$")

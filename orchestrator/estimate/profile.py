@@ -16,7 +16,7 @@ Loss = Literal["full", "full-old", "half", "mean", "chunked", "chunked-full", "c
 # log_softmax keeps its output; its backward needs that, the incoming gradient and the outgoing one.
 LOGIT_BYTES: dict[Loss, float] = {
     "full": 12.0,  # fp32 cross-entropy over all positions: three fp32 tensors in backward (traced, transformers 4.50+)
-    "full-old": 14.0,  # transformers before 4.50 also copied the shifted fp32 logits: 2 + 4 + 4 + 4 in forward
+    "full-old": 12.0,  # transformers before 4.45: fp32 logits, their shifted copy and log-softmax in forward, three tensors in backward
     "half": 6.0,  # cross-entropy directly on 16-bit logits: three 16-bit tensors
     "mean": 10.0,  # no loss at all, logits.mean(): 16-bit and fp32 logits, and an fp32 gradient
     "chunked": 8.0,  # litgpt: Fabric makes the chunks' logits fp32; they and their log-softmax are kept for all chunks

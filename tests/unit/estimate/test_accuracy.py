@@ -59,6 +59,10 @@ def test_predict_prints_a_line_a_row(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_missing_file_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main([str(tmp_path / "none.csv")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    assert main([str(other), "--json"]) == 2
+    assert "columns are missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
