@@ -45,7 +45,9 @@ class Prediction:
     def as_json(self) -> dict[str, Any]:
         """The line that ``--predict`` prints."""
         numbers = {name: None if value is None else round(value, 3) for name, value in self._numbers().items()}
-        return {"id": self.id, **numbers, "verdict_by_gpu": self.verdict_by_gpu or {}, "skipped": self.skipped}
+        verdicts = dict(self.verdict_by_gpu or {})
+        verdicts |= {gpu.name: verdicts[gpu.full_name] for gpu in all_gpus() if gpu.full_name in verdicts}  # under both names
+        return {"id": self.id, **numbers, "verdict_by_gpu": verdicts, "skipped": self.skipped}
 
     def _numbers(self) -> dict[str, float | None]:
         return {"low": self.low, "expected": self.expected, "high": self.high, "tokens_per_s": self.tokens_per_s}
@@ -73,7 +75,7 @@ def _verdicts(reading: MemoryEstimate, needed: MemoryEstimate) -> dict[str, str]
     verdicts = {}
     for gpu in all_gpus():
         fits, beyond = high <= gpu.usable_bytes, needed.expected > gpu.usable_bytes
-        verdicts[gpu.name] = "fits" if fits else "oom" if beyond else "tight"
+        verdicts[gpu.full_name] = "fits" if fits else "oom" if beyond else "tight"
     return verdicts
 
 
@@ -127,7 +129,7 @@ def score(row: Row, *, seen: bool = True) -> Scored | None:
     verdicts = made.verdict_by_gpu or {}
     return Scored(
         prediction=made, source=_source(row), group=job.group, kind=kind, peak=_float(row["peak_mem_gib"]),
-        speed=_float(row["tokens_per_s"]), outcome=row["outcome"], own_verdict=verdicts.get(job.gpu.name) if job.gpu else None,
+        speed=_float(row["tokens_per_s"]), outcome=row["outcome"], own_verdict=verdicts.get(job.gpu.full_name) if job.gpu else None,
     )  # fmt: skip
 
 
@@ -158,7 +160,7 @@ def summary(scored: Iterable[Scored]) -> dict[str, Any]:
 
 def verdict_summary(scored: list[Scored]) -> dict[str, Any]:
     """Wrong fits (measured peak beyond a card said to fit), the share of tight, and what out-of-memory rows were called."""
-    unit = {gpu.name: gpu.usable_bytes for gpu in all_gpus()}
+    unit = {gpu.full_name: gpu.usable_bytes for gpu in all_gpus()}
     wrong, pairs, tight = [], 0, 0
     for s in scored:
         job = s.prediction.job

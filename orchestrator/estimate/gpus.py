@@ -24,7 +24,8 @@ _TABLE = Path(__file__).parent / "data" / "gpus.csv"
 class Gpu:
     """One type of card."""
 
-    name: str
+    name: str  # as SkyPilot spells it
+    full_name: str  # as its maker or driver does
     nominal_gb: int
     usable_gib: float
     tflops: float  # dense 16-bit tensor throughput, fp32 accumulation
@@ -52,9 +53,9 @@ def all_gpus() -> tuple[Gpu, ...]:
     lines = _TABLE.read_text(encoding="utf-8").splitlines()
     gpus = []
     for line in lines[1:]:
-        name, _, nominal, usable, tflops, reached, bf16, bandwidth, link, capability, source = line.split("|")
+        name, aliases, nominal, usable, tflops, reached, bf16, bandwidth, link, capability, source = line.split("|")
         gpus.append(
-            Gpu(name=name, nominal_gb=int(nominal), usable_gib=float(usable), tflops=float(tflops), reached=float(reached),
+            Gpu(name=name, full_name=aliases.split(";")[0], nominal_gb=int(nominal), usable_gib=float(usable), tflops=float(tflops), reached=float(reached),
                 bf16=bf16 == "1", bandwidth=float(bandwidth), link=float(link), compute_capability=float(capability), source=source)
         )  # fmt: skip
     return tuple(sorted(gpus, key=lambda gpu: (gpu.usable_gib, gpu.name)))

@@ -124,11 +124,14 @@ def _shares(w: Workload, static: StaticBytes) -> _Shares:
         return _Shares(resident=1.0, gathered=0.0, trained=1.0, reduce=0.0)
     if w.parallel == "ddp":
         return _Shares(resident=1.0, gathered=0.0, trained=1.0, reduce=static.gradients)
-    layer = (static.weights + static.quant_constants) / w.shape.layers
-    # The unit being computed and the one prefetched; the root unit (embeddings, head) stays unsharded in backward.
-    gathered = 2 * layer + static.unquantized * (1 - 1 / w.n_gpus)
+    root = static.unquantized if w.quantized else float(w.profile.base_bytes * (w.shape.embedding_params + w.shape.head_params))
+    layer = (static.weights + static.quant_constants - (0 if w.quantized else root)) / w.shape.layers
+    # The unit being computed and the one prefetched; the root unit (embeddings, head) stays unsharded in backward, and when
+    # it is trained its gradient is whole too until it is reduced, next to the largest layer's.
+    others = 1 - 1 / w.n_gpus
     share = 0.0 if w.cpu_offload else 1.0 / w.n_gpus
-    return _Shares(resident=share, gathered=gathered, trained=share, reduce=static.gradients / w.n_gpus)
+    reduce = (root + layer) * others if w.method == "full" else static.gradients / w.n_gpus
+    return _Shares(resident=share, gathered=2 * layer + root * others, trained=share, reduce=reduce)
 
 
 def _moments(w: Workload, st: StaticBytes, d: _Dynamic, sh: _Shares) -> dict[str, dict[str, float]]:
