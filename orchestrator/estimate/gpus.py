@@ -55,7 +55,8 @@ def all_gpus() -> tuple[Gpu, ...]:
     for line in lines[1:]:
         name, aliases, nominal, usable, tflops, reached, bf16, bandwidth, link, capability, source = line.split("|")
         gpus.append(
-            Gpu(name=name, full_name=aliases.split(";")[0], nominal_gb=int(nominal), usable_gib=float(usable), tflops=float(tflops), reached=float(reached),
+            Gpu(name=name, full_name=aliases.split(";")[0], nominal_gb=int(nominal), usable_gib=float(usable),
+                tflops=float(tflops), reached=float(reached),
                 bf16=bf16 == "1", bandwidth=float(bandwidth), link=float(link), compute_capability=float(capability), source=source)
         )  # fmt: skip
     return tuple(sorted(gpus, key=lambda gpu: (gpu.usable_gib, gpu.name)))
