@@ -156,18 +156,20 @@ def _inputs(w: Workload, s: Streams) -> dict[str, float]:
 
 
 def product_inputs(w: Workload) -> float:
-    """Bytes a token and layer that bitsandbytes before 0.43.2 holds: the 16-bit input of every 4-bit product.
+    """Bytes a token and layer that bitsandbytes holds: the input of every quantized product, as a plain attribute.
 
-    It held them outside autograd's saved tensors, so checkpointing does not free them. Matrices with the same input
-    hold the same tensor.
+    ``MatMul8bitLt`` does so to this day (0.50), ``MatMul4Bit`` did before 0.43.2. Autograd does not know these tensors, so
+    checkpointing does not free them. Matrices with the same input hold the same tensor.
     """
-    if not (w.profile.keeps_linear_inputs and w.quantization in ("nf4", "nf4-double")):
+    eight = w.quantization == "int8"
+    if not (eight or (w.profile.keeps_linear_inputs and w.quantized)):
         return 0.0
-    kept: dict[str, float] = {}
+    s, kept = streams(w), dict[str, float]()
     for m in w.shape.matrices:
         if m.linear and m.role in _GROUP and m.role != "router":
             key = "attention input" if w.shape.parallel and m.role in ("up", "gate") else _GROUP[m.role]
-            kept[key] = max(kept.get(key, 0.0), 2 * m.inputs * m.layers * m.active_copies / w.shape.layers)
+            size = _source_bytes(m, s) if eight else 2
+            kept[key] = max(kept.get(key, 0.0), size * m.inputs * m.layers * m.active_copies / w.shape.layers)
     return sum(kept.values())
 
 

@@ -30,7 +30,10 @@ def notes(w: Workload) -> list[str]:
             "bitsandbytes does not quantize and all-linear does not adapt; they are counted in 16 bit"
         )
     if w.quantization == "int8":
-        said.append("LLM.int8 keeps outliers as the data has them: published runs were often further off than the band says")
+        said.append(
+            "8-bit products keep their inputs, which checkpointing does not free: nf4-double needs less; "
+            "published int8 runs were often further off than the band says"
+        )
     if w.varying_lengths:
         said.append(
             "rows differ in length: this is the peak of the longest batch; reserved memory will read higher and is given back when needed"

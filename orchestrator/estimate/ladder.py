@@ -121,10 +121,10 @@ def _two_cards(w: Workload) -> Change | None:
 
 
 def _four_bit(w: Workload) -> Change | None:
-    if w.quantized or w.method == "full":
+    if w.quantization in ("nf4", "nf4-double") or w.method == "full":
         return None
     return Change(key="quantization", text="quantization: nf4-double", quality="changes",
-                  why="frozen weights in four bits instead of sixteen",
+                  why="frozen weights in four bits; and 4-bit products, unlike 8-bit ones, keep no input",
                   settings={"quantization": "nf4-double"}, workload=replace(w, quantization="nf4-double"))  # fmt: skip
 
 
