@@ -27,8 +27,9 @@ COMPONENTS = (
 CUBLAS_BYTES = 8_519_680  # torch's default cuBLAS workspace (4096 KiB x 2 + 16 KiB x 8), inside the allocator
 CONTEXT_BYTES = 0.35 * GIB  # CUDA context and kernels: 0.19 GiB reported on a T4, up to 0.6 seen with newer drivers
 # What the caching allocator holds unused, as a share of what comes and goes: freed blocks of one size do not serve a
-# request of another. 3 to 31 % over published reserved readings whose allocated part is known; the sources' medians lie
-# between 12 and 23 %, and leaving any one source out moves their median between 14 and 18 %.
+# request of another. 3 to 31 % over published reserved readings whose allocated part is known. 15 % is a round middle: the
+# sources' own medians lie around 12 to 23 %, and with the median of the *other* sources (18 to 20 %) in its place every
+# source taken together is still off by 2.6 % at the median.
 CACHED = 0.15
 # The same where lengths differ from batch to batch: the cache grows until the card is full, and is given back when it
 # is needed. So it is in a *reading* of reserved memory (median 0.9 over published ones) and not in what a job needs.
