@@ -1,0 +1,63 @@
+"""The trace of real modules with fake tensors and the closed form say the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.estimate.memory import estimate_memory
+from orchestrator.estimate.model_shapes import bundled_shape
+from orchestrator.estimate.profile import OURS_BF16
+from orchestrator.estimate.workload import Workload
+
+TABLE = json.loads((Path(__file__).parents[3] / "orchestrator/estimate/data/models.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def tracer() -> Any:
+    for needed in ("torch", "transformers", "peft", "bitsandbytes"):
+        pytest.importorskip(needed)
+    import trainer.trace
+
+    return trainer.trace
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("model", "checkpointing", "length", "rows"),
+    [
+        ("meta-llama/Meta-Llama-3-8B", True, 2048, 1),
+        ("meta-llama/Meta-Llama-3-8B", False, 512, 1),
+        ("meta-llama/Meta-Llama-3-8B", False, 512, 2),
+        ("Qwen/Qwen2.5-7B", True, 1024, 1),
+        ("Qwen/Qwen2.5-7B", False, 1024, 1),
+        ("google/gemma-2-2b", True, 1024, 1),
+        ("google/gemma-2-2b", False, 1024, 1),
+        ("microsoft/phi-2", False, 1024, 1),
+    ],
+)
+def test_trace_and_closed_form_agree_within_two_percent(tracer: Any, model: str, checkpointing: bool, length: int, rows: int) -> None:
+    config = {"model": TABLE[model]["config"], "quantization": "nf4", "length": length, "micro_batch": rows,
+              "gradient_checkpointing": checkpointing, "loss": "full", "optim": "adamw_8bit"}  # fmt: skip
+    traced = tracer.trace(config)
+    job = Workload(
+        shape=bundled_shape(model), quantization="nf4", max_length=length, micro_batch=rows, optimizer="adamw_8bit",
+        checkpointing="layer" if checkpointing else "none", profile=replace(OURS_BF16, counter="allocated", loss="full"),
+    )  # fmt: skip
+    assert estimate_memory(job).expected == pytest.approx(traced["peak_bytes"], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_bad_configs_are_reported_as_json(tracer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "c.json"
+    for content in ("{", "{}", '{"model": {"model_type": "nothing", "num_hidden_layers": 2}}', '{"model": {"model_type": "llama"}}'):
+        broken.write_text(content)
+        assert tracer.main([str(broken)]) == 1
+        assert json.loads(capsys.readouterr().out)["ok"] is False
+    assert tracer.main([]) == 1
