@@ -93,6 +93,25 @@ def run(
     raise typer.Exit(running.run(job, flags, ask=not yes, dry_run=dry_run))
 
 
+@app.command(rich_help_panel="Start")
+def estimate(
+    job: JobArgument = None,
+    gpu: Annotated[str, typer.Option("--gpu", help="The card to draw the picture for")] = "T4",
+    fit: Annotated[
+        str | None, typer.Option("--fit", metavar="GPU", help="Print the settings with which it fits", show_default=False)
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Trace the model itself, for architectures no formula knows")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="No network at all")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="Another model than the job file's", show_default=False)] = None,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Memory by component, the cards it fits, what would make it fit, and the hours on each."""
+    choose(output)
+    from orchestrator.cli import estimating
+
+    estimating.estimate(job, gpu=gpu, fit_gpu=fit, trace=trace, offline=offline, model=model)
+
+
 @app.command(rich_help_panel="Watch and steer")
 def ps(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Settled runs too")] = False, output: OutputOption = Format.TEXT

@@ -1,0 +1,37 @@
+"""What the model Hub says of a model without its weights. Network; every failure is an answer, never a hang."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ModelProblem
+
+TIMEOUT_S = 5.0
+
+
+def fetch_config(model: str) -> dict[str, Any] | None:
+    """``config.json`` of a Hub model, from the local cache or the Hub; None when neither has an answer.
+
+    Raises ModelProblem when the Hub says no: gated, private, or no such model.
+    """
+    if importlib.util.find_spec("huggingface_hub") is None or "/" not in model:
+        return None
+    import httpx
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    offline = bool(os.environ.get("HF_HUB_OFFLINE"))
+    try:
+        path = hf_hub_download(model, "config.json", etag_timeout=TIMEOUT_S, local_files_only=offline)
+        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except GatedRepoError as error:
+        raise ModelProblem(f"model {model} is gated for you", hint="accept its terms on its page, then: hf auth login") from error
+    except RepositoryNotFoundError as error:
+        raise ModelProblem(f"model {model} does not exist on the Hub, or is private", hint="check the spelling; hf auth login") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError, ValueError):
+        return None
+    return found

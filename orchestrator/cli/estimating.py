@@ -1,0 +1,132 @@
+"""estimate: how much memory this job takes, on which cards it fits, what would make it fit, and for how long."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from orchestrator.backends.hub import fetch_config
+from orchestrator.cli import output
+from orchestrator.errors import MissingExtra, ModelProblem, UsageProblem
+from orchestrator.estimate.document import estimate_document, on_card
+from orchestrator.estimate.gpus import find_gpu
+from orchestrator.estimate.job import Tokens, count_tokens, settings_of, workload_of
+from orchestrator.estimate.ladder import fit
+from orchestrator.estimate.model_shapes import bundled_shape, shape_from_config, shape_from_folder
+from orchestrator.estimate.problems import CannotSize, EstimateProblem, UnknownModel
+from orchestrator.estimate.shape import ModelShape
+from orchestrator.estimate.workload import Workload
+from orchestrator.ledger.paths import config_dir
+from orchestrator.spec.jobspec import Job
+from orchestrator.spec.parse import find_job_file, load_job
+
+TRACE_TIMEOUT_S = 600.0
+
+
+def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, offline: bool, model: str | None) -> None:
+    """The ``estimate`` command. Raises UsageProblem or ModelProblem."""
+    job = load_job(find_job_file(path), flags={("model",): model}, user_config=config_dir() / "config.yaml")
+    try:
+        workload = workload_of(job.spec, _shape(job, offline=offline))
+        tokens, unchecked = _tokens(job)
+        if fit_gpu is not None:
+            _print_fit(job, workload, fit_gpu)
+        elif trace:
+            _print_trace(job, offline=offline)
+        elif output.as_json():
+            mean = tokens.mean_length if tokens else None
+            document = estimate_document(workload, tokens=tokens.total if tokens else None, mean_length=mean)
+            output.print_json(document | {"unchecked": unchecked})
+        else:
+            from orchestrator.cli.estimate_view import show
+
+            show(workload, find_gpu(gpu), output.answers())
+            for item in unchecked:
+                output.messages().print(f"not checked: {item}", markup=False)
+    except UnknownModel as error:
+        raise ModelProblem(error.message, hint=error.hint) from error
+    except CannotSize as error:
+        raise ModelProblem(error.message, hint="cloudtune estimate --trace measures a model that no formula knows") from error
+    except EstimateProblem as error:
+        raise UsageProblem(error.message, hint=error.hint) from error
+
+
+def _shape(job: Job, *, offline: bool) -> ModelShape:
+    """From a local folder, the bundled table, or, when the network may be used, the Hub's config.json."""
+    folder = Path(job.folder, job.spec.model).expanduser()
+    if folder.is_dir():
+        return shape_from_folder(folder)
+    try:
+        return bundled_shape(job.spec.model)
+    except UnknownModel:
+        if offline:
+            raise
+        config = fetch_config(job.spec.model)
+        if config is None:
+            raise
+        return shape_from_config(config, job.spec.model)
+
+
+def _tokens(job: Job) -> tuple[Tokens | None, list[str]]:
+    """Token counts by characters; None, with the reason, when the data cannot be read yet."""
+    from orchestrator.data.prepare import prepare
+
+    try:
+        return count_tokens(job.spec, prepare(job).train), ["token counts: estimated from characters, not counted with the tokenizer"]
+    except UsageProblem as error:
+        return None, [f"hours, because the data cannot be used yet: {error.message}"]
+
+
+def _print_fit(job: Job, workload: Workload, name: str) -> None:
+    """The settings with which the job fits a card, as YAML for the job file."""
+    import yaml
+
+    card = find_gpu(name)
+    found = fit(on_card(workload, card), card)
+    if not found.fits:
+        raise UsageProblem(f"no change known here makes this job fit {card.name}", hint="a larger card, or a smaller model")
+    changes = settings_of(job.spec, found.workload)
+    if output.as_json():
+        spare = (card.usable_bytes - found.estimate.expected) / 2**30
+        output.print_json({"gpu": card.name, "changes": changes, "spare_gib": round(spare, 2)})
+        return
+    nested: dict[str, Any] = {}
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[name] = value
+    header = f"# with these settings in {job.source} the job fits {card.name}\n" if nested else f"# the job fits {card.name} as it is\n"
+    sys.stdout.write(header + (yaml.safe_dump(nested, sort_keys=False) if nested else ""))
+
+
+def _print_trace(job: Job, *, offline: bool) -> None:
+    """The trace of the model itself, in a subprocess that may import torch."""
+    import importlib.util
+    import tempfile
+
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra("estimate --trace", "train")
+    spec, folder = job.spec, Path(job.folder, job.spec.model).expanduser()
+    model: Any = str(folder) if folder.is_dir() else (None if offline else fetch_config(spec.model))
+    if model is None:
+        raise ModelProblem(f"model {spec.model}: its config.json cannot be had from here", hint="name a local folder with config.json")
+    config = {
+        "model": model, "quantization": "none" if spec.quantization == "int8" else spec.quantization, "dtype": "bfloat16", "method": "lora",
+        "r": spec.lora.r, "dropout": spec.lora.dropout, "target_modules": spec.lora.target_modules, "optim": spec.training.optim,
+        "micro_batch": spec.training.per_device_train_batch_size, "length": spec.training.max_length,
+        "gradient_checkpointing": spec.training.gradient_checkpointing,
+    }  # fmt: skip
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump(config, file)
+        file.flush()
+        command = [sys.executable, "-P", "-m", "trainer.trace", file.name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TRACE_TIMEOUT_S, check=False)
+    try:
+        document = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise ModelProblem(f"the trace of {spec.model} failed: {done.stderr.strip().splitlines()[-1:] or done.returncode}") from error
+    if not document.get("ok", True):
+        raise ModelProblem(f"the trace of {spec.model} failed: {document.get('error')}")
+    output.print_json(document)

@@ -1,0 +1,91 @@
+"""A job's settings as the estimate's workload, and a workload that fits as settings again. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.estimate.problems import BadWorkload
+from orchestrator.estimate.shape import ModelShape
+from orchestrator.estimate.workload import Workload
+from orchestrator.spec.jobspec import JobSpec
+
+CHARS_PER_TOKEN = 3.6  # English under vocabularies of 32k to 256k entries: 3.2 to 4.5; only used until tokens are counted
+_OPTIMIZERS = {
+    "paged_adamw_8bit": "paged_adamw_8bit",
+    "paged_adamw_32bit": "paged_adamw_32bit",
+    "adamw_8bit": "adamw_8bit",
+    "adamw_torch": "adamw",
+    "adamw_torch_fused": "adamw_fused",
+    "sgd": "sgd",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Real tokens of a whole training, epochs included, and of a mean row; estimated from characters."""
+
+    total: int
+    mean_length: int
+
+
+def workload_of(spec: JobSpec, shape: ModelShape, labels: int = 2) -> Workload:
+    """The workload of a job on one card. Raises BadWorkload."""
+    training = spec.training
+    if training.optim not in _OPTIMIZERS:
+        raise BadWorkload(f"no memory is known for the optimizer {training.optim}", hint=f"known: {', '.join(_OPTIMIZERS)}")
+    targets = spec.lora.target_modules
+    return Workload(
+        shape=shape,
+        quantization=spec.quantization,
+        lora_r=spec.lora.r,
+        lora_targets=(targets,) if isinstance(targets, str) else tuple(targets),
+        lora_dropout=spec.lora.dropout,
+        micro_batch=training.per_device_train_batch_size,
+        max_length=training.max_length,
+        accumulation=training.gradient_accumulation_steps,
+        checkpointing="layer" if training.gradient_checkpointing else "none",
+        optimizer=_OPTIMIZERS[training.optim],
+        task=spec.task,
+        labels=max(2, labels),
+    )
+
+
+def count_tokens(spec: JobSpec, rows: Iterable[Mapping[str, Any]]) -> Tokens:
+    """Tokens of canonical rows by their characters, each row cut at ``max_length``."""
+    lengths = [min(spec.training.max_length, math.ceil(_characters(row) / CHARS_PER_TOKEN) + 1) for row in rows]
+    per_epoch, count = sum(lengths), max(1, len(lengths))
+    if spec.training.max_steps > 0:
+        seen = spec.training.max_steps * spec.training.per_device_train_batch_size * spec.training.gradient_accumulation_steps
+        return Tokens(total=round(per_epoch / count * seen), mean_length=max(1, per_epoch // count))
+    return Tokens(total=round(per_epoch * spec.training.num_train_epochs), mean_length=max(1, per_epoch // count))
+
+
+def _characters(row: Mapping[str, Any]) -> int:
+    if "messages" in row:
+        return sum(len(turn["content"]) + 8 for turn in row["messages"])  # 8: the template's marks around a turn
+    return sum(len(str(row.get(key, ""))) for key in ("prompt", "completion", "text"))
+
+
+def settings_of(spec: JobSpec, fitting: Workload) -> dict[str, Any]:
+    """The dotted job-file keys that have to change so that the job becomes ``fitting``; empty when none."""
+    before = workload_of(spec, fitting.shape, fitting.labels)
+    names = {ours: theirs for theirs, ours in _OPTIMIZERS.items()}
+    targets = fitting.lora_targets[0] if len(fitting.lora_targets) == 1 else list(fitting.lora_targets)
+    if fitting.lora_targets == ("attention",):
+        targets = sorted({m.name for m in fitting.targeted})
+    candidates: dict[str, tuple[str, Any]] = {
+        "quantization": ("quantization", fitting.quantization),
+        "lora_r": ("lora.r", fitting.lora_r),
+        "lora_targets": ("lora.target_modules", targets),
+        "micro_batch": ("training.per_device_train_batch_size", fitting.micro_batch),
+        "accumulation": ("training.gradient_accumulation_steps", fitting.accumulation),
+        "max_length": ("training.max_length", fitting.max_length),
+        "checkpointing": ("training.gradient_checkpointing", fitting.checkpointing != "none"),
+        "optimizer": ("training.optim", names.get(fitting.optimizer, fitting.optimizer)),
+    }
+    changed = {f.name for f in dataclasses.fields(Workload) if getattr(before, f.name) != getattr(fitting, f.name)}
+    return {key: value for name, (key, value) in candidates.items() if name in changed}
