@@ -1,0 +1,1 @@
+"""The laptop side of cloudtune. Never imports torch, transformers or peft, not even lazily."""
