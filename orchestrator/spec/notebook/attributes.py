@@ -8,7 +8,24 @@ from typing import Any
 
 from . import constants, expressions
 from .machine import Machine
-from .values import MISSING, Cls, Func, Heap, Instance, Method, Opaque, PyDict, PyList, PySet, Scope, Sym, Unresolved, Value, is_constant, reason
+from .values import (
+    MISSING,
+    Cls,
+    Func,
+    Heap,
+    Instance,
+    Method,
+    Opaque,
+    PyDict,
+    PyList,
+    PySet,
+    Scope,
+    Sym,
+    Unresolved,
+    Value,
+    is_constant,
+    reason,
+)
 
 LIBRARY_CLASSES = frozenset(["object", "BaseModel", "NamedTuple", "Generic", "Protocol", "ABC", "SimpleNamespace"])
 
@@ -164,7 +181,7 @@ def get_slice(m: Machine, node: ast.AST, value: Value, bounds: tuple[Value, ...]
     items = expressions.content(value)
     if not isinstance(items, tuple | str) or not all(one is None or isinstance(one, int) for one in bounds) or bounds[2] == 0:
         raise Unresolved("a slice that is not known")
-    cut = items[slice(*bounds)]
+    cut: Value = items[slice(*bounds)]
     return m.new_list(cut) if isinstance(value, PyList) else cut
 
 

@@ -6,11 +6,28 @@ import ast
 import string
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from . import attributes, constants, expressions, library, statements
 from .machine import MAX_CALLS, Machine
-from .values import MISSING, Arg, Cls, Func, Instance, Method, Opaque, PyDict, PyList, Scope, Sym, Unresolved, Value, View, is_constant, reason
+from .values import (
+    MISSING,
+    Arg,
+    Cls,
+    Func,
+    Instance,
+    Method,
+    Opaque,
+    PyDict,
+    PyList,
+    Scope,
+    Sym,
+    Unresolved,
+    Value,
+    View,
+    is_constant,
+    reason,
+)
 
 MAX_CALLBACKS: Final = 3  # nested calls of functions handed to a library
 

@@ -60,6 +60,7 @@ class Notebook:
         if not 0 <= first <= last < len(cell.lines):
             return ""
         start, end = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
+        text: str
         if first == last:
             text = cell.lines[first].encode("utf-8", "replace")[start:end].decode("utf-8", "replace")
         else:

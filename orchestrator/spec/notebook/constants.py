@@ -46,8 +46,7 @@ COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "NotIn": lambda a, b: a not in b,
 }
 TEXT_METHODS: Final = frozenset(
-    "capitalize casefold count endswith find format index isalnum isalpha isdigit islower isspace isupper join lower lstrip "
-    "partition removeprefix removesuffix replace rfind rpartition rsplit rstrip split splitlines startswith strip swapcase title upper".split()
+    ["capitalize", "casefold", "count", "endswith", "find", "format", "index", "isalnum", "isalpha", "isdigit", "islower", "isspace", "isupper", "join", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper"]
 )
 PATH_METHODS: Final = frozenset(["as_posix", "joinpath", "with_name", "with_suffix", "with_stem", "relative_to", "is_absolute"])
 PATH_PARTS: Final = frozenset(["name", "stem", "suffix", "parent", "parts", "suffixes"])
@@ -72,7 +71,7 @@ def binary(op: str, left: Value, right: Value) -> Value:
     if op == "Pow":
         if not isinstance(left, int | float) or not isinstance(right, int | float):
             raise Unresolved("a power of something that is not a number")
-        if ints and (abs(right) > MAX_BITS or left.bit_length() * abs(right) > MAX_BITS):
+        if isinstance(left, int) and isinstance(right, int) and (abs(right) > MAX_BITS or left.bit_length() * abs(right) > MAX_BITS):
             raise Unresolved("a number too large to keep")
     if op == "LShift" and (not ints or right > MAX_BITS):
         raise Unresolved("a number too large to keep")
@@ -138,7 +137,7 @@ def path_method(path: PurePosixPath, name: str, args: tuple[Value, ...]) -> Valu
     return _guarded(lambda: getattr(path, name)(*args))
 
 
-def number(kind: type, args: tuple[Value, ...]) -> Value:
+def number(kind: Callable[..., Any], args: tuple[Value, ...]) -> Value:
     """int(), float(), bool(), str(), abs(), round(), min(), max() and the like with constant arguments."""
     if kind is int and args and isinstance(args[0], str) and len(args[0]) > 1000:
         raise Unresolved("a number too large to keep")

@@ -100,7 +100,7 @@ def path_of(source: Opaque) -> tuple[Arg | None, str]:
         return None, f"{source.callee}() gives a path known only when it runs"
     names = ("path", "filepath_or_buffer", "path_or_buf", "dataset_path", "path_or_paths", "io", "source", "path_or_buffer")
     held = next((arg for name in names if (arg := source.kwargs.get(name)) is not None), source.args[0] if source.args else None)
-    if "*" in source.slots or source.open and held is None:
+    if "*" in source.slots or (source.open and held is None):
         return None, "called with arguments that are not known"
     if source.last == "load_dataset" and held is not None:
         files = parameter(source, "data_files", ("path", "name", "data_dir", "data_files"))

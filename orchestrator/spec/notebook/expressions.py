@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from . import attributes, calls, constants
+from . import attributes, calls, comprehensions, constants
 from .machine import MAX_DEPTH, Machine
 from .values import (
     CONSTANTS,
@@ -32,11 +32,7 @@ from .values import (
 
 MAX_PARTS: Final = 200  # pieces of a text of which some are not known
 BUILTIN_SYMS: Final = frozenset(
-    "print len str int float bool list dict tuple set frozenset range zip enumerate map filter sorted reversed sum min max abs round any all "
-    "getattr setattr hasattr isinstance issubclass type open input exec eval compile globals locals vars object super property staticmethod "
-    "classmethod iter next id repr ascii chr ord format divmod pow callable delattr dir hash hex oct bin slice bytes bytearray complex exit quit "
-    "Exception ValueError TypeError KeyError RuntimeError ImportError ModuleNotFoundError FileNotFoundError NotImplementedError "
-    "AttributeError IndexError StopIteration AssertionError KeyboardInterrupt SystemExit display get_ipython __import__".split()
+    ["print", "len", "str", "int", "float", "bool", "list", "dict", "tuple", "set", "frozenset", "range", "zip", "enumerate", "map", "filter", "sorted", "reversed", "sum", "min", "max", "abs", "round", "any", "all", "getattr", "setattr", "hasattr", "isinstance", "issubclass", "type", "open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "object", "super", "property", "staticmethod", "classmethod", "iter", "next", "id", "repr", "ascii", "chr", "ord", "format", "divmod", "pow", "callable", "delattr", "dir", "hash", "hex", "oct", "bin", "slice", "bytes", "bytearray", "complex", "exit", "quit", "Exception", "ValueError", "TypeError", "KeyError", "RuntimeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError", "NotImplementedError", "AttributeError", "IndexError", "StopIteration", "AssertionError", "KeyboardInterrupt", "SystemExit", "display", "get_ipython", "__import__"]
 )
 
 
@@ -225,14 +221,14 @@ def _boolop(m: Machine, node: Any, scope: Scope) -> Value:
             return value
         known = truth(value)
         if known is None:
-            _maybe(m, node.values[index + 1 :], scope, reason(value))
+            maybe(m, node.values[index + 1 :], scope, reason(value))
             raise Unresolved(reason(value))
         if known is stop:
             return value
     return value
 
 
-def _maybe(m: Machine, nodes: list[ast.expr], scope: Scope, why: str) -> None:
+def maybe(m: Machine, nodes: list[ast.expr], scope: Scope, why: str) -> None:
     """Expressions that may or may not be evaluated: only their effects matter."""
     m.branches([lambda: [evaluate(m, one, scope) for one in nodes], lambda: None], why)
 
@@ -244,7 +240,7 @@ def _compare(m: Machine, node: Any, scope: Scope) -> Value:
         right = evaluate(m, right_node, scope)
         outcome = compare(type(op).__name__, left, right)
         if outcome is None:
-            _maybe(m, node.comparators[index + 1 :], scope, "a comparison that is not known")
+            maybe(m, node.comparators[index + 1 :], scope, "a comparison that is not known")
             raise Unresolved(reason(left if not is_constant(left) else right))
         if outcome is False:
             return False
@@ -342,49 +338,6 @@ def _dict(m: Machine, node: Any, scope: Scope) -> Value:
     return result
 
 
-def _comprehension(m: Machine, node: Any, scope: Scope) -> Value:
-    first = node.generators[0]
-    source = evaluate(m, first.iter, scope)
-    results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
-    inner = Scope(scope, is_comprehension=True, born=len(m.trail))
-    try:
-        if len(node.generators) > 1 or first.is_async:
-            raise Unresolved("a comprehension with several loops")
-        if not isinstance(source, tuple | PyList | PyDict | View):
-            raise Unresolved(reason(source))
-        items = list(content(source))
-    except Unresolved as problem:
-        for generator in node.generators:
-            attributes.assign(m, generator.target, opaque(m, node, problem.why), inner)
-        _maybe(m, [*(test for generator in node.generators for test in generator.ifs), *results], inner, problem.why)
-        raise
-    out: list[Value] = []
-    for item in items:
-        attributes.assign(m, first.target, item, inner)
-        tests = [truth(evaluate(m, test, inner)) for test in first.ifs]
-        if None in tests:
-            for one in results + [generator.target for generator in node.generators]:
-                spoil(m, one, inner, "a comprehension whose condition is not known")
-            raise Unresolved("a comprehension whose condition is not known")
-        if all(tests):
-            values = [evaluate(m, one, inner) for one in results]
-            out.append(tuple(values) if len(values) > 1 else values[0])
-            constants.bounded(tuple(out))
-    return _collected(m, node, out)
-
-
-def _collected(m: Machine, node: Any, out: list[Value]) -> Value:
-    if isinstance(node, ast.DictComp):
-        if not all(is_constant(key) for key, _ in out):
-            raise Unresolved("a key of the mapping is not known")
-        return m.new_dict(dict(out))
-    if isinstance(node, ast.SetComp):
-        if not all(is_constant(one) for one in out):
-            raise Unresolved("a set of values that are not all known")
-        return m.new_set(frozenset(out))
-    return m.new_list(tuple(out)) if isinstance(node, ast.ListComp) else tuple(out)
-
-
 def _named(m: Machine, node: Any, scope: Scope) -> Value:
     value = evaluate(m, node.value, scope)
     while scope.is_comprehension and scope.parent is not None:
@@ -421,7 +374,7 @@ def _await(m: Machine, node: Any, scope: Scope) -> Value:
 _HANDLERS: Final[dict[type, Callable[[Machine, Any, Scope], Value]]] = {
     ast.Constant: _constant, ast.Name: _name, ast.JoinedStr: _joined, ast.BinOp: _binop, ast.UnaryOp: _unary, ast.BoolOp: _boolop,
     ast.Compare: _compare, ast.IfExp: _ifexp, ast.Tuple: _sequence, ast.List: _sequence, ast.Set: _sequence, ast.Dict: _dict,
-    ast.ListComp: _comprehension, ast.SetComp: _comprehension, ast.DictComp: _comprehension, ast.GeneratorExp: _comprehension,
+    ast.ListComp: comprehensions.comprehension, ast.SetComp: comprehensions.comprehension, ast.DictComp: comprehensions.comprehension, ast.GeneratorExp: comprehensions.comprehension,
     ast.NamedExpr: _named, ast.Lambda: _lambda, ast.Attribute: _attribute, ast.Subscript: _subscript, ast.Call: _call,
     ast.Await: _await, ast.YieldFrom: _await,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Final
 from .tables import HUB
 
 INPUT: Final = "/kaggle/input/"
-_FRAMEWORKS: Final = frozenset("transformers pytorch keras jax flax tensorflow tensorflow2 gguf gemma-cpp other onnx safetensors".split())
+_FRAMEWORKS: Final = frozenset(["transformers", "pytorch", "keras", "jax", "flax", "tensorflow", "tensorflow2", "gguf", "gemma-cpp", "other", "onnx", "safetensors"])
 _SAFE: Final = re.compile(r"[\w.-]+")
 
 

@@ -15,7 +15,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import attributes, calls, constants, expressions, magics, statements
 from .machine import Machine
-from .values import Arg, Cls, Func, Heap, Instance, Loc, Opaque, PyDict, PyList, PySet, Scope, Sym, Unresolved, Value, View, is_constant, reason
+from .values import (
+    Arg,
+    Cls,
+    Func,
+    Heap,
+    Instance,
+    Loc,
+    Opaque,
+    PyDict,
+    PyList,
+    PySet,
+    Scope,
+    Sym,
+    Unresolved,
+    Value,
+    View,
+    is_constant,
+    reason,
+)
 
 if TYPE_CHECKING:
     from .calls import Given
@@ -23,9 +41,7 @@ if TYPE_CHECKING:
 POISON: Final = frozenset(["exec", "eval", "builtins.exec", "builtins.eval", "runpy.run_path", "runpy.run_module"])
 SHELL_METHODS: Final = frozenset(["run_cell", "run_line_magic", "run_cell_magic", "magic"])
 HARMLESS_ROOTS: Final = frozenset(
-    "torch transformers peft trl datasets json yaml pandas pd numpy np wandb unsloth bitsandbytes accelerate huggingface_hub pprint os math re time "
-    "logging warnings gc sys print len str repr display isinstance type id hasattr vars locals globals dir sorted sum min max any all enumerate zip "
-    "range map filter iter hash open matplotlib plt sklearn evaluate tqdm dataclasses".split()
+    ["torch", "transformers", "peft", "trl", "datasets", "json", "yaml", "pandas", "pd", "numpy", "np", "wandb", "unsloth", "bitsandbytes", "accelerate", "huggingface_hub", "pprint", "os", "math", "re", "time", "logging", "warnings", "gc", "sys", "print", "len", "str", "repr", "display", "isinstance", "type", "id", "hasattr", "vars", "locals", "globals", "dir", "sorted", "sum", "min", "max", "any", "all", "enumerate", "zip", "range", "map", "filter", "iter", "hash", "open", "matplotlib", "plt", "sklearn", "evaluate", "tqdm", "dataclasses"]
 )
 BUILTIN_NUMBERS: Final[dict[str, Callable[..., Any]]] = {
     "int": int, "float": float, "bool": bool, "abs": abs, "round": round, "divmod": divmod, "ord": ord, "chr": chr, "hex": hex, "oct": oct,
@@ -75,7 +91,7 @@ def _made(m: Machine, node: ast.AST, callee: str, given: Given, why: str, recv: 
 
 def foreign_object(m: Machine, node: ast.AST, path: str, given: Given, why: str) -> Opaque:
     made = _made(m, node, path, given, why)
-    if is_trainer(made.last) or made.callee == made.last and is_trainer(made.callee):
+    if is_trainer(made.last) or (made.callee == made.last and is_trainer(made.callee)):
         m.record(made)
     return made
 
@@ -151,11 +167,12 @@ def library_call(m: Machine, node: ast.AST, path: str, given: Given, scope: Scop
         try:
             known = _computed(m, node, path, given)
         except Unresolved as problem:
-            known = expressions.opaque(m, node, problem.why) if path in _COMPUTED or path in BUILTIN_NUMBERS or path in PATHS else None
+            mine = path in _COMPUTED or path in BUILTIN_NUMBERS or path in PATHS
+            known = _known(expressions.opaque(m, node, problem.why)) if mine else None
             if path == "setattr" and given.args:
                 m.forget(given.args[0].value, "an attribute whose name is not known was set")
         if known is not None:
-            return known.value if isinstance(known, Arg) else known
+            return known.value
     if path in POISON:
         m.forget_globals(f"changed by {last}(), which is not followed")
     made = _made(m, node, path, given, f"what {path}() gives is known only when it runs")
@@ -260,7 +277,7 @@ def _extreme(kind: Callable[..., Any]) -> Callable[..., Arg | None]:
         flat = tuple(expressions.content(one) if isinstance(one, PyList | PySet) else one for one in values)
         if named or not all(is_constant(one) or isinstance(one, frozenset) for one in flat):
             raise Unresolved(next((reason(one) for one in flat if isinstance(one, Opaque)), "items that are not all known"))
-        return _known(constants.number(kind, flat))  # type: ignore[arg-type]
+        return _known(constants.number(kind, flat))
 
     return build
 
@@ -326,7 +343,7 @@ def _parsed(m: Machine, node: ast.AST, made: Opaque, holder: Opaque, given: Give
         flags = [one.value for one in option.args if isinstance(one.value, str)]
         long = next((one for one in flags if one.startswith("--")), flags[0] if flags else "")
         dest = option.kwargs["dest"].value if "dest" in option.kwargs else long.lstrip("-").replace("-", "_")
-        default = option.kwargs["default"] if "default" in option.kwargs else None
+        default = option.kwargs.get("default", None)
         if isinstance(dest, str) and dest:
             value = _option_value(option, default) if empty else None
             if value is None:

@@ -16,6 +16,8 @@ MAX_DEPTH: Final = 40  # nested evaluation of expressions, counted across calls
 MAX_CALLS: Final = 12  # nested calls of the notebook's own functions
 MAX_JOIN: Final = 4  # depth to which two fresh structures are compared when branches are joined
 
+SETTINGS: Final = ("Config", "Arguments", "Args", "ArgumentParser")  # ends of the names of classes whose objects hold settings
+
 Change = tuple[dict[Any, Value], Any, Value]  # a slots dict, a key, the value before
 
 
@@ -151,7 +153,7 @@ class Machine:
                     self.forget(one, why, depth + 1)
                 self.write(value.slots, "items", Opaque("expr", why))
             return
-        if "*" in value.slots and value.slots["*"] is True:
+        if value.slots.get("*") is True or (isinstance(value, Opaque) and not value.last.endswith(SETTINGS)):
             return
         self.write(value.slots, "*", True)
         if isinstance(value, Instance | Cls):

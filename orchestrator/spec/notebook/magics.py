@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 
 KEEPS_BODY: Final = frozenset(["capture", "time", "prun", "wandb", "memray_flamegraph", "snakeviz"])
 DROPS_BODY: Final = frozenset(
-    "bash sh script writefile file html javascript js latex markdown svg perl ruby pypy python2 cmd R cython sql bigquery system sx ! timeit "
-    "cu cpp shell writetemplate writefile_append".split()
+    ["bash", "sh", "script", "writefile", "file", "html", "javascript", "js", "latex", "markdown", "svg", "perl", "ruby", "pypy", "python2", "cmd", "R", "cython", "sql", "bigquery", "system", "sx", "!", "timeit", "cu", "cpp", "shell", "writetemplate", "writefile_append"]
 )
 REBINDING: Final = frozenset(["run", "load", "loadpy", "macro", "pylab", "store", "reset", "reset_selective", "autorestore", "xdel", "runfile"])
 _CELL: Final = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*[ \t]*%%(!|[\w.]+)([^\n]*)")

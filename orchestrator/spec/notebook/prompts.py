@@ -47,7 +47,7 @@ def put_prompt(draft: Draft, trainer: Opaque, config: Opaque | None, flow: Flow)
         if result is None:
             continue
         column, batched = _column(result, name), known(step.kwargs.get("batched")) is True
-        if column is not None or _is_text(result):
+        if column is not None or _is_text(result) or (isinstance(result, PyList) and batched):
             function = step.args[0] if step.args else step.kwargs.get("function")
             _put(draft, column if column is not None else result, function.text if function else "", step.loc, batched)
             return
@@ -91,6 +91,9 @@ def _put(draft: Draft, result: Value, name: str, loc: Loc, batched: bool) -> Non
     try:
         if isinstance(result, PyList) and isinstance(result.slots["items"], tuple) and len(result.slots["items"]) == 1:
             result, batched = result.slots["items"][0], False
+        held = result.slots["items"] if isinstance(result, PyList) else result
+        if isinstance(held, Opaque) and held.op == "each":  # one text for each row of a batch
+            result, batched = held.parts[0], False
         found = _text_in(result)
         if isinstance(found, Opaque) and found.last == "apply_chat_template":
             raise Unresolved("it builds chat messages for the tokenizer's chat template: " + _messages(found))
@@ -123,11 +126,31 @@ def template_of(found: Value) -> Template:
 
 
 def _column_name(part: Value) -> str:
+    part = _of_batch(part)
     if isinstance(part, Opaque) and isinstance(part.recv, Opaque) and part.recv.op == "param":
         name = part.parts[0] if part.op == "item" and part.parts else part.callee if part.op == "attr" else None
         if isinstance(name, str) and name and not set(name) & set("{}\n\r"):
             return name
     raise Unresolved("a piece of the text is not a column of the row" + (f": {part.why}" if isinstance(part, Opaque) else ""))
+
+
+def _of_batch(part: Value) -> Value:
+    """The column behind one item of a batch: `for q, a in zip(rows["q"], rows["a"])`, `for q in rows["q"]`, `rows["q"][i]`."""
+    for _ in range(4):
+        if not isinstance(part, Opaque) or part.op != "item" or not isinstance(part.recv, Opaque) or not part.parts:
+            return part
+        holder, key = part.recv, part.parts[0]
+        if holder.op == "item" and holder.parts == ("each",) and isinstance(holder.recv, Opaque) and holder.recv.callee == "zip" and isinstance(key, int):
+            if key >= len(holder.recv.args):
+                return part
+            part = holder.recv.args[key].value
+        elif holder.op == "item" and isinstance(holder.recv, Opaque) and holder.recv.op == "param" and not isinstance(key, str | int):
+            return holder if isinstance(key, Opaque) and key.parts == ("each",) and isinstance(key.recv, Opaque) and key.recv.callee == "range" else part
+        elif key == "each" and holder.op == "item":
+            part = holder
+        else:
+            return part
+    return part
 
 
 def _split(draft: Draft, template: Template, loc: Loc) -> None:

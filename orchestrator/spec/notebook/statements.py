@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from . import attributes, calls, expressions
 from .machine import DROP, Machine
-from .values import MISSING, Cls, Heap, Instance, Opaque, PyDict, PyList, PySet, Scope, Sym, Unresolved, Value, same
+from .values import MISSING, Arg, Cls, Heap, Instance, Method, Opaque, PyDict, PyList, PySet, Scope, Sym, Unresolved, Value, same
 
 KNOWN_STAR_IMPORTS: Final = frozenset(["transformers", "trl", "peft", "torch", "datasets", "unsloth", "typing", "math", "os", "fastai", "tqdm", "pathlib"])
 HARMLESS_DECORATORS: Final = frozenset(["no_grad", "inference_mode", "staticmethod", "classmethod", "property", "wraps", "dataclass"])
@@ -73,7 +73,7 @@ def declare(m: Machine, node: ast.AST, scope: Scope) -> None:
     """global and nonlocal statements of a function's own body."""
     for one in own_nodes(node):
         if isinstance(one, ast.Global):
-            scope.globals_.update({name: m.globals for name in one.names})
+            scope.globals_.update(dict.fromkeys(one.names, m.globals))
         elif isinstance(one, ast.Nonlocal):
             for name in one.names:
                 here = scope.parent
@@ -126,10 +126,10 @@ def _aug_assign(m: Machine, node: Any, scope: Scope) -> None:
     op = type(node.op).__name__
     try:
         if op == "Add" and isinstance(before, PyList):  # in place: every alias sees it
-            calls.method(m, node, calls.Method(before, "extend"), calls.Given([calls.Arg(value, "", m.loc(node))]))
+            calls.method(m, node, Method(before, "extend"), calls.Given([Arg(value, "", m.loc(node))]))
             result: Value = before
         elif op == "BitOr" and isinstance(before, PyDict):
-            calls.method(m, node, calls.Method(before, "update"), calls.Given([calls.Arg(value, "", m.loc(node))]))
+            calls.method(m, node, Method(before, "update"), calls.Given([Arg(value, "", m.loc(node))]))
             result = before
         elif isinstance(before, PyList | PySet):
             m.forget(before, "changed in place")
@@ -144,7 +144,8 @@ def _aug_assign(m: Machine, node: Any, scope: Scope) -> None:
 def _reading(target: Any) -> ast.expr:
     copy: Any = type(target)(**{name: getattr(target, name) for name in target._fields})
     copy.ctx = ast.Load()
-    return ast.copy_location(copy, target)
+    reading: ast.expr = ast.copy_location(copy, target)
+    return reading
 
 
 def _delete(m: Machine, node: Any, scope: Scope) -> None:
@@ -176,7 +177,7 @@ def _function(m: Machine, node: Any, scope: Scope) -> None:
         last = value.last if isinstance(value, Sym | Opaque) else ""
         if last in ("staticmethod", "classmethod", "property"):
             func.kind = last
-        elif last in ("setter", "getter", "deleter") or isinstance(value, Opaque) and value.op == "attr":
+        elif last in ("setter", "getter", "deleter") or (isinstance(value, Opaque) and value.op == "attr"):
             func.kind = "property"
         elif last not in HARMLESS_DECORATORS and last != "retry":
             func.opaque = func.opaque or f"{node.name}() is decorated by something that is not followed"
@@ -328,10 +329,13 @@ def _loop(m: Machine, node: Any, scope: Scope) -> Flow:
         flow = run_block(m, node.body, scope)
         return flow
 
-    for _ in range(MAX_PASSES):
+    appended: list[tuple[dict[Any, Value], Value]] = []
+    for number in range(MAX_PASSES):
         mark = len(m.trail)
         body()
         changed = m.undo(mark)
+        if number == 0 and flow == Flow.NORMAL and isinstance(node, ast.For):
+            appended = _appended(scope, list(changed.values()))
         again = False
         for slots, key, _ in changed.values():
             again = again or (bool(slots) and not isinstance(slots.get(key), Opaque))  # empty: an object born in the body
@@ -340,9 +344,23 @@ def _loop(m: Machine, node: Any, scope: Scope) -> Flow:
             break
     m.branches([body, lambda: None], why)
     _forget_names(m, node, scope, why)
+    for slots, value in appended:
+        m.write(slots, "items", Opaque("each", why, loc=m.loc(node), parts=(value,), born=len(m.trail)))
     after = run_block(m, node.orelse, scope) if node.orelse else Flow.NORMAL
     kept = flow & (Flow.RETURN | (Flow.RAISE if m.tries else Flow(0)))
     return after | kept | Flow.NORMAL
+
+
+def _appended(scope: Scope, changed: list[Any]) -> list[tuple[dict[Any, Value], Value]]:
+    """Lists that were empty before the loop and get one item a pass, where the loop changes nothing else but its own names."""
+    found = []
+    for slots, key, value in changed:
+        if slots is scope.slots or not slots:
+            continue
+        if key != "items" or slots.get("items") != () or not isinstance(value, tuple) or len(value) != 1:
+            return []
+        found.append((slots, value[0]))
+    return found
 
 
 def _forget_names(m: Machine, node: ast.AST, scope: Scope, why: str) -> None:

@@ -20,8 +20,7 @@ TRAINING: Final[dict[str, tuple[str, ...]]] = {
     "save_steps": ("save_steps",),
 }
 NUMBERS: Final = frozenset(
-    "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate seed weight_decay max_grad_norm save_steps "
-    "warmup_steps max_length lora.r lora.alpha lora.dropout dataset.eval_fraction".split()
+    ["num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "seed", "weight_decay", "max_grad_norm", "save_steps", "warmup_steps", "max_length", "lora.r", "lora.alpha", "lora.dropout", "dataset.eval_fraction"]
 )
 FLAGS: Final = frozenset(["packing", "gradient_checkpointing"])
 LENGTHS: Final = ("max_length", "max_seq_length")
@@ -51,15 +50,14 @@ BNB_POSITIONS: Final = ("load_in_8bit", "load_in_4bit")
 OTHER_TRAINER_ROOTS: Final = frozenset(["pytorch_lightning", "lightning", "pl", "L", "tokenizers", "keras", "chainer", "ignite", "flair", "paddlenlp", "simpletransformers"])
 
 MODEL_WRAPPERS: Final = frozenset(
-    "get_peft_model prepare_model_for_kbit_training prepare_model_for_int8_training prepare_model prepare compile DataParallel setup_chat_format "
-    "for_training patch_model clone_chat_template".split()
+    ["get_peft_model", "prepare_model_for_kbit_training", "prepare_model_for_int8_training", "prepare_model", "prepare", "compile", "DataParallel", "setup_chat_format", "for_training", "patch_model", "clone_chat_template"]
 )
-MODEL_METHODS: Final = frozenset("to cuda cpu half float bfloat16 eval train merge_and_unload base_model model module".split())
+MODEL_METHODS: Final = frozenset(["to", "cuda", "cpu", "half", "float", "bfloat16", "eval", "train", "merge_and_unload", "base_model", "model", "module"])
 DATA_SOURCES: Final = frozenset(
-    "load_dataset load_from_disk read_csv read_parquet read_json read_table read_excel from_csv from_json from_parquet from_text dataset_download".split()
+    ["load_dataset", "load_from_disk", "read_csv", "read_parquet", "read_json", "read_table", "read_excel", "from_csv", "from_json", "from_parquet", "from_text", "dataset_download"]
 )
 DATA_FILE_FORMATS: Final = frozenset(["csv", "json", "parquet", "text", "pandas", "arrow", "xml"])
-DATA_JOINS: Final = frozenset("concat concatenate_datasets interleave_datasets merge join append hstack vstack concatenate".split())
+DATA_JOINS: Final = frozenset(["concat", "concatenate_datasets", "interleave_datasets", "merge", "join", "append", "hstack", "vstack", "concatenate"])
 
 # Kaggle's model, framework and variation, and the repository on the Hub that holds the same weights.
 HUB: Final[dict[tuple[str, str], str]] = {

@@ -9,7 +9,7 @@ import re
 from typing import Any, Final
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
-_RESERVED: Final = frozenset("true false yes no on off null y n".split())
+_RESERVED: Final = frozenset(["true", "false", "yes", "no", "on", "off", "null", "y", "n"])
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
