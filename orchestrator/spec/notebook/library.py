@@ -111,6 +111,8 @@ def unknown_call(m: Machine, node: ast.AST, target: Opaque, given: Given) -> Val
 
 def method_of_opaque(m: Machine, node: ast.AST, holder: Opaque, name: str, given: Given) -> Value:
     """A method of something unknown: remembered with its receiver."""
+    if holder.op == "text" and name in ("strip", "lstrip", "rstrip") and not given.everything() and not given.opened:
+        return _stripped(m, node, holder, name)
     made = _made(m, node, f".{name}", given, f"what .{name}() gives is known only when it runs", holder)
     if name == "train" and is_trainer(holder.last):
         m.trained(holder, m.loc(node))
@@ -133,6 +135,16 @@ def method_of_opaque(m: Machine, node: ast.AST, holder: Opaque, name: str, given
     if head not in HARMLESS_ROOTS and not root.last[:1].isupper():
         _forget_arguments(m, given, f"changed by .{name}(), which is not followed")
     return made
+
+
+def _stripped(m: Machine, node: ast.AST, holder: Opaque, name: str) -> Value:
+    """A text whose pieces are partly known, without the white space at its ends."""
+    parts = list(holder.parts)
+    if name != "rstrip" and parts and isinstance(parts[0], str):
+        parts[0] = parts[0].lstrip()
+    if name != "lstrip" and parts and isinstance(parts[-1], str):
+        parts[-1] = parts[-1].rstrip()
+    return expressions.text_of_parts(m, node, [one for one in parts if one != ""])
 
 
 def _magic(m: Machine, name: str, given: Given) -> None:

@@ -47,7 +47,9 @@ def put_prompt(draft: Draft, trainer: Opaque, config: Opaque | None, flow: Flow)
         if result is None:
             continue
         column, batched = _column(result, name), known(step.kwargs.get("batched")) is True
-        if column is not None or _is_text(result) or (isinstance(result, PyList) and batched):
+        several = result.parts if isinstance(result, Opaque) and result.op == "join" else ()
+        built = any(_column(one, name) is not None or _is_text(one) for one in (result, *several))
+        if built or (isinstance(result, PyList) and batched):
             function = step.args[0] if step.args else step.kwargs.get("function")
             _put(draft, column if column is not None else result, function.text if function else "", step.loc, batched)
             return
@@ -83,7 +85,8 @@ def _text_in(result: Value, depth: int = 0) -> Value:
         if result.op == "call" and result.callee == "()" and result.args:
             return _text_in(result.args[0].value, depth + 1)
         if result.op in ("attr", "item") or (result.op == "call" and result.callee.startswith(".")):
-            return _text_in(result.recv, depth + 1)
+            found = _text_in(result.recv, depth + 1)  # enc["input_ids"], enc.copy(); but what a method makes of a text is not the text
+            return None if found is result.recv and isinstance(found, Opaque) and found.op == "text" else found
     return None
 
 

@@ -1,0 +1,17 @@
+# %%
+import torch
+from datasets import load_dataset
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training, TaskType
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig, Trainer, TrainingArguments
+from trl import SFTConfig, SFTTrainer, DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
+
+model = AutoModelForCausalLM.from_pretrained("acme/small-1b")
+ds = load_dataset("acme/chat", split="train")
+
+# %%
+tok = AutoTokenizer.from_pretrained("acme/small-1b")
+def form(row):
+    chat = [{"role": "user", "content": row["q"]}, {"role": "assistant", "content": row["a"]}]
+    return {"text": tok.apply_chat_template(chat, tokenize=False)}
+args = SFTConfig("o", max_steps=1)
+SFTTrainer(model=model, args=args, train_dataset=ds.map(form)).train()

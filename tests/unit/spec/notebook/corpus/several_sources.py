@@ -1,0 +1,16 @@
+# %%
+import torch
+from datasets import load_dataset
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training, TaskType
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig, Trainer, TrainingArguments
+from trl import SFTConfig, SFTTrainer, DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
+
+model = AutoModelForCausalLM.from_pretrained("acme/small-1b")
+ds = load_dataset("acme/chat", split="train")
+
+# %%
+from datasets import concatenate_datasets
+one = load_dataset("acme/one", split="train")
+two = load_dataset("acme/two", split="train")
+args = SFTConfig("o", max_steps=1)
+SFTTrainer(model=model, args=args, train_dataset=concatenate_datasets([one, two]).shuffle(seed=1)).train()
