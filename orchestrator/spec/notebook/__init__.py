@@ -53,9 +53,8 @@ def import_notebook(path: Path, *, trainer: int | None = None) -> Imported:
     try:
         event, count = trainers.choose(machine, trainer)
     except errors.NothingFound as problem:
-        if notebook.notes or machine.notes:
-            problem.message += " " + "; ".join([*notebook.notes, *machine.notes][:5]) + "."
-        raise
+        said = "; ".join([*notebook.notes, *machine.notes][:5])
+        raise errors.NothingFound(f"{problem.message} {said}".strip(), problem.hint) from None
     shown = measured.measure(notebook, event.train_loc, event.call.loc)
     draft = extract.extract(event, shown)
     model = draft.values.get("model")

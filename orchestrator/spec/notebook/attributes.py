@@ -116,6 +116,8 @@ def _of_object(m: Machine, node: ast.AST, value: Instance | Cls, name: str) -> V
             found = one.slots[name]
             if cls.opaque and not isinstance(found, Func):
                 raise Unresolved(cls.opaque)
+            if one is not cls and any(isinstance(base, Opaque) or (isinstance(base, Sym) and base.last not in LIBRARY_CLASSES) for base in cls.bases):
+                raise Unresolved(f".{name} may come from a class that is not followed")
             return _bound(m, found, value, cls)
         if one.opaque and one is not cls:
             break

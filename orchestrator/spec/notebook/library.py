@@ -128,11 +128,9 @@ def method_of_opaque(m: Machine, node: ast.AST, holder: Opaque, name: str, given
         return _parsed(m, node, made, holder, given)
     if name == "add_argument" and holder.last == "ArgumentParser":
         m.write(holder.slots, "options", (*_options(holder), made))
-    root: Value = holder
-    while isinstance(root, Opaque) and isinstance(root.recv, Opaque):
-        root = root.recv
+    root = holder.root
     head = root.callee.split(".")[0] if isinstance(root, Opaque) else ""
-    if head not in HARMLESS_ROOTS and not root.last[:1].isupper():
+    if head not in HARMLESS_ROOTS and not (isinstance(root, Opaque) and root.last[:1].isupper()):
         _forget_arguments(m, given, f"changed by .{name}(), which is not followed")
     return made
 

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from .values import MISSING, Arg, Cls, Event, Func, Heap, Instance, Loc, Opaque, PyDict, PyList, PySet, Scope, Sym, Value, is_constant, same
 
-MAX_STEPS: Final = 400_000  # expressions and statements evaluated in all
+MAX_STEPS: Final = 300_000  # expressions and statements evaluated in all; after that, a statement gets FEW_STEPS
+STATEMENT_STEPS: Final = 50_000  # for one statement of a cell, with everything that it calls
+FEW_STEPS: Final = 300
 MAX_DEPTH: Final = 40  # nested evaluation of expressions, counted across calls
 MAX_CALLS: Final = 12  # nested calls of the notebook's own functions
 MAX_JOIN: Final = 4  # depth to which two fresh structures are compared when branches are joined
@@ -22,7 +24,7 @@ Change = tuple[dict[Any, Value], Any, Value]  # a slots dict, a key, the value b
 
 
 class Budget(Exception):
-    """The notebook needs more steps than allowed; what follows is not known."""
+    """One statement needs more steps than allowed; what it may change is not known."""
 
 
 class Machine:
@@ -34,6 +36,8 @@ class Machine:
         self.globals = Scope()
         self.cell = 0
         self.steps = 0
+        self.limit = STATEMENT_STEPS
+        self.bound: dict[ast.AST, list[str]] = {}  # the names that a loop binds
         self.depth = 0
         self.calls: list[Loc] = []  # the call sites we are inside of
         self.active: list[ast.AST] = []  # bodies of the functions we are inside of
@@ -48,8 +52,12 @@ class Machine:
 
     def step(self) -> None:
         self.steps += 1
-        if self.steps > MAX_STEPS:
+        if self.steps > self.limit:
             raise Budget
+
+    def allow(self, steps: int | None = None) -> None:
+        """Sets the bound for the next statement."""
+        self.limit = self.steps + (steps or (STATEMENT_STEPS if self.steps < MAX_STEPS else FEW_STEPS))
 
     def loc(self, node: ast.AST) -> Loc:
         return Loc(self.cell, getattr(node, "lineno", 0))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from . import attributes, calls, statements
+from . import attributes, calls, expressions, statements
 from .cells import Cell, Notebook
 from .library import is_trainer
 from .machine import Budget, Machine
@@ -18,34 +20,48 @@ _NAME: Final = re.compile(r"[^\W\d]\w*")
 def walk(notebook: Notebook) -> Machine:
     """Everything the notebook calls, in the order of its cells. Never raises on what a notebook contains."""
     m = Machine(notebook.text_of)
-    try:
-        for cell in notebook.cells:
-            m.cell = cell.number
-            if cell.tree is None:
-                _unread(m, cell)
-            else:
-                _run_cell(m, cell)
-        if not any(is_trainer(event.call.last) for event in m.events.values()):
-            _uncalled(m, notebook)
-    except Budget:
-        m.notes.append(f"cell {m.cell}: the notebook is too long to follow to its end; what comes later is not known")
+    for cell in notebook.cells:
+        m.cell = cell.number
+        if cell.tree is None:
+            _unread(m, cell)
+        elif cell.maybe:
+            body = cell.tree.body
+            runs = [lambda body=body: statements.run_block(m, body, m.globals), lambda: None]
+            _bounded(m, cell, cell.tree, lambda runs=runs: m.branches(runs, "in a cell whose magic may not have run it"))
+        else:
+            _run_cell(m, cell, cell.tree.body)
+    if not any(is_trainer(event.call.last) for event in m.events.values()):
+        _uncalled(m, notebook)
     return m
 
 
-def _run_cell(m: Machine, cell: Cell) -> None:
-    assert cell.tree is not None
-    body = cell.tree.body
-    try:
-        if cell.maybe:
-            m.branches([lambda: statements.run_block(m, body, m.globals), lambda: None], "in a cell whose magic may not have run it")
-        elif statements.run_block(m, body, m.globals) == statements.Flow.RAISE:
+def _run_cell(m: Machine, cell: Cell, body: list[ast.stmt]) -> None:
+    for node in body:
+        if _bounded(m, cell, node, lambda node=node: statements.run(m, node, m.globals)) == statements.Flow.RAISE:
             m.notes.append(f"{cell.name} ends in an exception; its rest was not followed")
+            return
+
+
+def _bounded(m: Machine, cell: Cell, node: ast.AST, run: Callable[[], Any]) -> Any:
+    """One statement. When it is too deep or too long, it is undone, and all that it may have changed is not known."""
+    mark, events = len(m.trail), dict(m.events)
+    m.allow()
+    try:
+        return run()
     except RecursionError:
-        m.depth, m.tries = 0, 0
-        m.calls.clear()
-        m.active.clear()
-        m.notes.append(f"{cell.name} is nested too deeply to follow")
-        m.forget_globals(f"{cell.name}, nested too deeply to follow, may have changed it")
+        why = "nested too deeply to follow"
+    except Budget:
+        why = "too long to follow"
+    m.undo(mark)
+    m.events = events
+    m.cell, m.depth, m.tries, m.returns = cell.number, 0, 0, []
+    m.calls.clear()
+    m.active.clear()
+    where = m.loc(node) if hasattr(node, "lineno") else cell.name
+    m.notes.append(f"{where}: {why}")
+    m.allow(1 << 30)
+    expressions.spoil(m, node, m.globals, f"{where} is {why}, and may have changed it")
+    return None
 
 
 def _unread(m: Machine, cell: Cell) -> None:
@@ -60,15 +76,18 @@ def _unread(m: Machine, cell: Cell) -> None:
 
 def _uncalled(m: Machine, notebook: Notebook) -> None:
     """No trainer where the notebook runs: look into functions that nothing calls. Their parameters are unknown, whatever their defaults."""
+    cells = {cell.number: cell for cell in notebook.cells}
     for func in list(m.functions):
         if func.node in m.called or func.opaque or not _mentions_trainer(func):
             continue
         m.cell = func.cell
         m.notes.append(f"{func.name}() is never called in the notebook; its parameters are not known")
-        try:
-            calls.invoke(m, func, calls.Given(opened=True), func.node)
-        except (RecursionError, Unresolved):
-            m.notes.append(f"{func.name}() could not be followed")
+        _bounded(m, cells[func.cell], func.node, lambda func=func: _invoked(m, func))
+
+
+def _invoked(m: Machine, func: Func) -> None:
+    with contextlib.suppress(Unresolved):
+        calls.invoke(m, func, calls.Given(opened=True), func.node)
 
 
 def _mentions_trainer(func: Func) -> bool:

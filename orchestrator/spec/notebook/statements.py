@@ -364,8 +364,11 @@ def _appended(scope: Scope, changed: list[Any]) -> list[tuple[dict[Any, Value], 
 
 
 def _forget_names(m: Machine, node: ast.AST, scope: Scope, why: str) -> None:
-    names = {one.id: None for one in own_nodes(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store | ast.Del)}
-    for name in names:
+    if node not in m.bound:
+        found = {one.id: None for one in own_nodes(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store | ast.Del)}
+        m.bound[node] = list(found)
+    for name in m.bound[node]:
+        m.step()
         attributes.bind(m, scope, name, Opaque("expr", why, loc=m.loc(node), born=len(m.trail)))
 
 

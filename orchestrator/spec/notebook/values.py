@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
+MAX_BASES: Final = 50
 Value = Any  # None bool int float str bytes tuple PurePosixPath, or one of the classes below
 
 
@@ -72,7 +73,7 @@ class Opaque(Heap):
     slots: attributes written to it afterwards; "*" when anything may have been.
     """
 
-    __slots__ = ("args", "callee", "kwargs", "loc", "op", "open", "parts", "recv", "why")
+    __slots__ = ("args", "callee", "kwargs", "loc", "op", "open", "parts", "recv", "root", "why")
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class Opaque(Heap):
         self.kwargs = kwargs or {}
         self.open = opened  # a **mapping or *sequence of unknown content was passed: any argument may be set
         self.loc, self.parts = loc, parts
+        self.root: Value = recv.root if isinstance(recv, Opaque) else self if recv is None else recv  # where a chain of receivers starts
 
     @property
     def last(self) -> str:
@@ -131,20 +133,38 @@ class Func:
 class Cls(Heap):
     """A class of the notebook. slots: its attributes."""
 
-    __slots__ = ("bases", "is_dataclass", "name", "node", "opaque")
+    __slots__ = ("bases", "is_dataclass", "name", "node", "opaque", "order")
 
     def __init__(self, node: ast.ClassDef, bases: tuple[Value, ...], born: int) -> None:
         super().__init__(born)
         self.node, self.name, self.bases = node, node.name, bases
         self.is_dataclass = False
         self.opaque = ""  # why attributes must not be believed
+        self.order: list[Cls] = [self]
+        found = linearized(self)
+        if found is None:
+            self.opaque = f"the bases of the class {node.name} cannot be put in order"
+        else:
+            self.order = found
 
     def mro(self) -> list[Cls]:
-        found: list[Cls] = [self]
-        for base in self.bases:
-            if isinstance(base, Cls):
-                found += [one for one in base.mro() if one not in found]
-        return found
+        """The classes of the notebook in the order in which Python looks for an attribute."""
+        return self.order
+
+
+def linearized(cls: Cls) -> list[Cls] | None:
+    """Python's own order (C3) of a class and its bases; None when there is none or it is very long."""
+    bases = [one for one in cls.bases if isinstance(one, Cls)]
+    left = [list(one.order) for one in bases] + [list(bases)]
+    order = [cls]
+    while any(left):
+        left = [one for one in left if one]
+        head = next((one[0] for one in left if not any(one[0] in other[1:] for other in left)), None)
+        if head is None or len(order) > MAX_BASES:
+            return None
+        order.append(head)
+        left = [one[1:] if one[0] is head else one for one in left]
+    return order
 
 
 class Instance(Heap):

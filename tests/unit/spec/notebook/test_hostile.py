@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -84,10 +83,18 @@ def test_hostile_code_is_bounded_and_the_rest_is_read(name: str, tmp_path: Path,
     assert yaml.safe_load(found.to_yaml()) == found.job
 
 
-def test_too_long_to_follow(tmp_path: Path) -> None:
-    path = save(tmp_path / "n.ipynb", notebook("\n".join("x = [1, 2, 3, 4, 5, 6, 7, 8]" for _ in range(60_000)), TRAINS))
-    with pytest.raises(errors.NothingFound, match="too long to follow"):
-        import_notebook(path)
+def test_a_statement_too_long_to_follow_is_named_and_what_it_changes_unknown(tmp_path: Path) -> None:
+    slow = "y = 2\nfor i in unk():\n  x = " + "[" + "1," * 60_000 + "]\n  y = 3"
+    found = import_notebook(save(tmp_path / "n.ipynb", notebook("x = 1\n" + slow, TRAINS.replace("max_steps=3", "max_steps=3, seed=y"))))
+    assert "training.seed" in [one["key"] for one in found.unresolved]
+    assert any("too long to follow" in note for note in found.notes)
+
+
+def test_many_statements(tmp_path: Path) -> None:
+    text = "\n".join("x = [1, 2, 3, 4, 5, 6, 7, 8]" for _ in range(60_000))
+    start = time.process_time()
+    assert import_notebook(save(tmp_path / "n.ipynb", notebook(text, text[:100_000], TRAINS))).job["training"] == {"max_steps": 3}
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,6 @@ def test_large_outputs_in_bounded_memory(tmp_path: Path) -> None:
     model, peak_kib = ran.stdout.split()
     assert model == "acme/m"
     assert int(peak_kib) < 700 * (1 if sys.platform == "linux" else 1024) * 1024
-    assert resource is not None
 
 
 def test_two_megabytes_in_200_ms(tmp_path: Path) -> None:
@@ -203,13 +209,13 @@ def test_stripping_never_moves_a_line(text: str) -> None:
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=40), inner, max_size=3),
     max_leaves=8,
 )
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.dictionaries(st.text(min_size=1), _json, max_size=4), st.text())
+@given(st.dictionaries(st.text(min_size=1, max_size=40), _json, max_size=4), st.text())
 def test_what_is_written_reads_back(job: dict[str, Any], text: str) -> None:
     shown = write.render(text, job, {}, [{"key": text, "expression": text, "why": text}], {"a": {"from": text, "to": None, "why": text}}, [text])
     assert yaml.safe_load(shown) == job
