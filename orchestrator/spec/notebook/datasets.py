@@ -8,7 +8,7 @@ from typing import Final
 from . import tables
 from .draft import Draft
 from .trainers import known, parameter
-from .values import Arg, Heap, Instance, Loc, Opaque, PyDict, PyList, PySet, Unresolved, Value, is_constant, reason, thaw
+from .values import Arg, Func, Heap, Instance, Loc, Opaque, PyDict, PyList, PySet, Sym, Unresolved, Value, is_constant, reason, thaw
 
 MAX_NODES: Final = 20_000
 
@@ -46,8 +46,8 @@ def follow(value: Value) -> Flow:
             todo += one
         elif isinstance(one, Instance):
             todo += [held for key, held in one.slots.items() if key != "*"]
-        elif not is_constant(one):
-            flow.why = flow.why or reason(one)
+        elif one is None or not (is_constant(one) or isinstance(one, Func | Sym)):
+            flow.why = flow.why or ("in one case it is None" if one is None else reason(one))
     return flow
 
 
@@ -58,15 +58,20 @@ def _before(one: Opaque) -> list[Value] | None:
     if one.op in ("item", "attr"):
         written = [held for key, held in one.slots.items() if isinstance(key, tuple) and key[0] == "item" and isinstance(held, Heap)]
         return [one.recv, *written] if isinstance(one.recv, Heap | tuple) else []
-    if one.op != "call":
+    if one.op in ("join", "each"):  # one of several, or a list of what one row gives
+        return list(one.parts)
+    if one.op != "call" or one.last == "from_pretrained":
         return []
-    args = [arg.value for arg in (*one.args, *one.kwargs.values()) if isinstance(arg.value, Heap | tuple)]
-    if one.last == "from_pretrained" or (one.callee == "()" and isinstance(one.recv, Opaque) and one.recv.last == "from_pretrained"):
-        return args if one.callee == "()" else []
-    if one.callee.startswith(".") and isinstance(one.recv, Heap):
+    args = [arg.value for arg in (*one.args, *one.kwargs.values()) if isinstance(arg.value, Heap | tuple) and not _is_model(arg.value)]
+    if one.callee.startswith(".") and isinstance(one.recv, Heap) and not _is_model(one.recv):
         joins = args if one.last in tables.DATA_JOINS else []
         return [one.recv, *joins]
-    return [value for value in args if not (isinstance(value, Opaque) and value.last == "from_pretrained")]
+    return args
+
+
+def _is_model(value: Value) -> bool:
+    """A model or tokenizer, which data passes through but does not come from."""
+    return isinstance(value, Opaque) and isinstance(value.root, Opaque) and value.root.last == "from_pretrained"
 
 
 # --- the path -----------------------------------------------------------------------------------------------------------------------------
@@ -79,7 +84,7 @@ def put_path(draft: Draft, flow: Flow, text: str) -> None:
         arg, why = path_of(source)
         key = arg.value if arg is not None and is_constant(arg.value) else id(source)
         found[key] = (source, arg, why)
-    if not found:
+    if not found or flow.why:
         draft.miss("dataset.path", text, flow.why or "no data is read on the way to the trainer")
         return
     if len(found) > 1:

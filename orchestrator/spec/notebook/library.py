@@ -52,6 +52,7 @@ PATHS: Final[dict[str, Callable[..., Any]]] = {
     "os.path.join": posixpath.join, "os.path.basename": posixpath.basename, "os.path.dirname": posixpath.dirname,
     "os.path.normpath": posixpath.normpath, "os.path.splitext": posixpath.splitext,
 }  # fmt: skip
+CONTAINERS: Final = frozenset(["list", "tuple", "dict", "set", "sorted"])  # of unknown content: followed like any other call
 TRAINER_SUFFIX: Final = "Trainer"
 
 
@@ -177,7 +178,7 @@ def library_call(m: Machine, node: ast.AST, path: str, given: Given, scope: Scop
         try:
             known = _computed(m, node, path, given)
         except Unresolved as problem:
-            mine = path in _COMPUTED or path in BUILTIN_NUMBERS or path in PATHS
+            mine = (path in _COMPUTED or path in BUILTIN_NUMBERS or path in PATHS) and path not in CONTAINERS
             known = _known(expressions.opaque(m, node, problem.why)) if mine else None
             if path == "setattr" and given.args:
                 m.forget(given.args[0].value, "an attribute whose name is not known was set")

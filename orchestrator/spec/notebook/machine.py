@@ -113,7 +113,7 @@ class Machine:
         first = values[0]
         if all(one is first for one in values) or all(self._alike(first, one, mark, depth) for one in values[1:]):
             return first
-        return Opaque("join", why, born=len(self.trail))
+        return Opaque("join", why, parts=tuple(None if one is MISSING else one for one in values), born=len(self.trail))
 
     def _alike(self, a: Value, b: Value, mark: int, depth: int) -> bool:
         if same(a, b):
