@@ -72,7 +72,11 @@ def _unpack(m: Machine, targets: list[ast.expr], value: Value, scope: Scope) -> 
             assign(m, one, item, scope)
     else:
         for index, one in enumerate(targets):
-            part = expressions.opaque(m, one, reason(value), "item", recv=value, parts=(index,)) if not starred else expressions.opaque(m, one, reason(value))
+            part = (
+                expressions.opaque(m, one, reason(value), "item", recv=value, parts=(index,))
+                if not starred
+                else expressions.opaque(m, one, reason(value))
+            )
             assign(m, one, part, scope)
 
 
@@ -116,13 +120,17 @@ def _of_object(m: Machine, node: ast.AST, value: Instance | Cls, name: str) -> V
             found = one.slots[name]
             if cls.opaque and not isinstance(found, Func):
                 raise Unresolved(cls.opaque)
-            if one is not cls and any(isinstance(base, Opaque) or (isinstance(base, Sym) and base.last not in LIBRARY_CLASSES) for base in cls.bases):
+            if one is not cls and any(
+                isinstance(base, Opaque) or (isinstance(base, Sym) and base.last not in LIBRARY_CLASSES) for base in cls.bases
+            ):
                 raise Unresolved(f".{name} may come from a class that is not followed")
             return _bound(m, found, value, cls)
         if one.opaque and one is not cls:
             break
     if "*" in cls.slots or cls.opaque or any(not isinstance(base, Cls) for base in cls.bases):
-        return expressions.opaque(m, node, cls.opaque or f".{name} comes from a class that is not followed", "attr", recv=value, callee=name)
+        return expressions.opaque(
+            m, node, cls.opaque or f".{name} comes from a class that is not followed", "attr", recv=value, callee=name
+        )
     raise Unresolved(f"{cls.name} has no attribute {name}")
 
 

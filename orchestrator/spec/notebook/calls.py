@@ -1,4 +1,7 @@
-"""Calls: arguments, the notebook's own functions and classes, methods of known values. What is not followed forgets what it may have changed."""
+"""Calls: arguments, the notebook's own functions and classes, methods of known values.
+
+What is not followed makes unknown whatever it may have changed.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,9 @@ def arguments(m: Machine, node: ast.Call, scope: Scope) -> Given:
         value = expressions.evaluate(m, one.value if isinstance(one, ast.Starred) else one, scope)
         if not isinstance(one, ast.Starred):
             given.args.append(Arg(value, m.text_of(m.cell, one), m.loc(one)))
-        elif isinstance(value, tuple | PyList) and not isinstance(items := value.slots["items"] if isinstance(value, PyList) else value, Opaque):
+        elif isinstance(value, tuple | PyList) and not isinstance(
+            items := value.slots["items"] if isinstance(value, PyList) else value, Opaque
+        ):
             given.args += [Arg(item, m.text_of(m.cell, one), m.loc(one)) for item in items]
         else:
             given.opened = True
@@ -194,11 +199,22 @@ def _parameter(m: Machine, func: Func, name: str, node: ast.AST) -> Opaque:
     return expressions.opaque(m, node, f"{name} is a parameter of {func.name}() and its argument is not known", "param", callee=name)
 
 
-def callback(m: Machine, func: Func, node: ast.AST) -> Value:
-    """What a function handed to a library gives for one row nobody knows: parameters without default are unknown, the others keep theirs."""
+def callback(m: Machine, func: Func, given: Given, node: ast.AST) -> Value:
+    """What a function handed to a library by the call `given` gives for one row nobody knows.
+
+    Its parameters are unknown, but for those with a default, and those that the call passes on (fn_kwargs of .map, keywords of .apply).
+    """
+    spec = func.node.args
+    names = {one.arg for one in (*spec.args, *spec.kwonlyargs)}
+    extra = Given(kwargs={key: one for key, one in given.kwargs.items() if key in names and not isinstance(one.value, Func)})
+    passed = given.kwargs.get("fn_kwargs")
+    items = passed.value.slots["items"] if passed is not None and isinstance(passed.value, PyDict) else None
+    if isinstance(items, dict):
+        extra.kwargs.update({key: Arg(held, "fn_kwargs", m.loc(node)) for key, held in items.items() if isinstance(key, str)})
+    extra.opened = given.opened or "args" in given.kwargs or (passed is not None and not isinstance(items, dict))
     if len(m.calls) >= MAX_CALLBACKS or func.node in m.active:
-        return _not_followed(m, func, Given(), node, f"{func.name}() is handed to a library, nested too deeply to follow")
-    return m.callback(lambda: invoke(m, func, Given(), node), f"{func.name}() is handed to a library, which may call it")
+        return _not_followed(m, func, extra, node, f"{func.name}() is handed to a library, nested too deeply to follow")
+    return m.callback(lambda: invoke(m, func, extra, node), f"{func.name}() is handed to a library, which may call it")
 
 
 # --- the notebook's own classes -----------------------------------------------------------------------------------------------------------
@@ -217,7 +233,9 @@ def instantiate(m: Machine, cls: Cls, given: Given, node: ast.AST, scope: Scope)
     init = attributes._of_object(m, node, made, "__init__") if any("__init__" in one.slots for one in cls.mro()) else None
     if isinstance(init, Func):
         invoke(m, init, given, node)
-    elif any(one.is_dataclass for one in cls.mro()) or any(isinstance(one, Sym) and one.last in ("BaseModel", "NamedTuple") for one in foreign):
+    elif any(one.is_dataclass for one in cls.mro()) or any(
+        isinstance(one, Sym) and one.last in ("BaseModel", "NamedTuple") for one in foreign
+    ):
         _fields(m, cls, made, given, node)
     elif given.args or given.kwargs or given.opened:
         return expressions.opaque(m, node, f"{cls.name}() takes no arguments here")

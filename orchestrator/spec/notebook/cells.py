@@ -1,4 +1,7 @@
-"""Reads a notebook (.ipynb, versions 3 and 4) or a Python file into cells with their syntax trees. Bounded; executes and imports nothing."""
+"""Reads a notebook (.ipynb, versions 3 and 4) or a Python file into cells with their syntax trees.
+
+Bounded; executes and imports nothing.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,9 @@ def _from_json(text: str, name: str) -> Notebook:
     cells = document.get("cells")
     if not isinstance(cells, list):
         sheets = document.get("worksheets")
-        cells = [one for sheet in sheets if isinstance(sheet, dict) for one in _list(sheet.get("cells"))] if isinstance(sheets, list) else None
+        cells = (
+            [one for sheet in sheets if isinstance(sheet, dict) for one in _list(sheet.get("cells"))] if isinstance(sheets, list) else None
+        )
     if not isinstance(cells, list):
         raise NotANotebook(f"{name} is JSON, but has no cells.", "Export it again from Jupyter, Kaggle or Colab.")
     if len(cells) > MAX_CELLS:
@@ -118,7 +123,9 @@ def _from_json(text: str, name: str) -> Notebook:
     if not isinstance(language, str) or not language.lower().startswith(("python", "ipython")):
         raise NotANotebook(f"{name} is a notebook in {str(language)[:40]}, not in Python.", "cloudtune reads Python notebooks.")
     notes: list[str] = []
-    read_cells = [_cell(number, one, notes) for number, one in enumerate(cells, 1) if isinstance(one, dict) and one.get("cell_type") == "code"]
+    read_cells = [
+        _cell(number, one, notes) for number, one in enumerate(cells, 1) if isinstance(one, dict) and one.get("cell_type") == "code"
+    ]
     return _parsed([one for one in read_cells if one is not None], metadata, notes, name)
 
 
@@ -138,7 +145,10 @@ def _cell(number: int, raw: dict[str, Any], notes: list[str]) -> Cell | None:
 def _texts(output: dict[str, Any]) -> list[str]:
     """The texts of one output: stream, result, HTML, traceback."""
     data = _dict(output.get("data"))
-    held = [output.get("text"), data.get("text/plain"), output.get("html"), data.get("text/html"), output.get("evalue"), output.get("traceback")]
+    held = [
+        output.get("text"), data.get("text/plain"), output.get("html"), data.get("text/html"), output.get("evalue"),
+        output.get("traceback"),
+    ]  # fmt: skip
     texts = []
     for one in held:
         if isinstance(one, list):

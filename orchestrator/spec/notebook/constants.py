@@ -1,4 +1,7 @@
-"""Arithmetic and text on fully known values, within bounds. Pure. `Unresolved` whenever the result could be large, could fail, or is not certain."""
+"""Arithmetic and text on fully known values, within bounds. Pure.
+
+`Unresolved` whenever the result could be large, could fail, or is not certain.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +48,11 @@ COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "In": lambda a, b: a in b,
     "NotIn": lambda a, b: a not in b,
 }
-TEXT_METHODS: Final = frozenset(
-    ["capitalize", "casefold", "count", "endswith", "find", "format", "index", "isalnum", "isalpha", "isdigit", "islower", "isspace", "isupper", "join", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper"]
-)
+TEXT_METHODS: Final = frozenset([
+    "capitalize", "casefold", "count", "endswith", "find", "format", "index", "isalnum", "isalpha", "isdigit", "islower", "isspace",
+    "isupper", "join", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rpartition", "rsplit",
+    "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+])  # fmt: skip
 PATH_METHODS: Final = frozenset(["as_posix", "joinpath", "with_name", "with_suffix", "with_stem", "relative_to", "is_absolute"])
 PATH_PARTS: Final = frozenset(["name", "stem", "suffix", "parent", "parts", "suffixes"])
 
@@ -82,7 +87,9 @@ def binary(op: str, left: Value, right: Value) -> Value:
     if op == "Mod" and isinstance(left, str | bytes):
         if not isinstance(left, str) or "*" in left or _WIDE.search(left):
             raise Unresolved("a format that is too wide")
-        if not isinstance(right, str | int | float | tuple) or (isinstance(right, tuple) and not all(isinstance(x, str | int | float) for x in right)):
+        if not isinstance(right, str | int | float | tuple) or (
+            isinstance(right, tuple) and not all(isinstance(x, str | int | float) for x in right)
+        ):
             raise Unresolved("a format of something that is not a constant")
     if op == "Div" and isinstance(left, PurePosixPath | str) and isinstance(right, PurePosixPath | str):
         if isinstance(left, str) and isinstance(right, str):
@@ -124,7 +131,12 @@ def text_method(text: str, name: str, args: tuple[Value, ...], kwargs: dict[str,
         found = text.count(args[0]) if isinstance(args[0], str) and args[0] else len(text) + 1
         if found * len(args[1]) > MAX_TEXT:
             raise Unresolved("a text too long to keep")
-    if name == "join" and args and isinstance(args[0], tuple) and sum(len(x) for x in args[0] if isinstance(x, str)) + len(text) * len(args[0]) > MAX_TEXT:
+    if (
+        name == "join"
+        and args
+        and isinstance(args[0], tuple)
+        and sum(len(x) for x in args[0] if isinstance(x, str)) + len(text) * len(args[0]) > MAX_TEXT
+    ):
         raise Unresolved("a text too long to keep")
     if name == "format" and len(text) + text.count("{") * max((len(str(x)) for x in (*args, *kwargs.values())), default=0) > MAX_TEXT:
         raise Unresolved("a text too long to keep")

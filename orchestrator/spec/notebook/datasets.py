@@ -110,7 +110,9 @@ def path_of(source: Opaque) -> tuple[Arg | None, str]:
     if source.last == "load_dataset" and held is not None:
         files = parameter(source, "data_files", ("path", "name", "data_dir", "data_files"))
         if known(held) in tables.DATA_FILE_FORMATS:
-            return _one_file(files if files is not None and files.value is not None else parameter(source, "data_dir", ("path", "name", "data_dir")))
+            return _one_file(
+                files if files is not None and files.value is not None else parameter(source, "data_dir", ("path", "name", "data_dir"))
+            )
         if files is not None and files.value is not None:
             return None, "a part of a data set, named by data_files"
     if source.last in ("from_csv", "from_json", "from_parquet", "from_text") and held is not None:
@@ -149,8 +151,8 @@ def _say_subset(draft: Draft, source: Opaque) -> None:
 # --- on the way ---------------------------------------------------------------------------------------------------------------------------
 
 
-def put_split(draft: Draft, flow: Flow) -> None:
-    """dataset.eval_fraction, from the one train_test_split on the way."""
+def put_split(draft: Draft, flow: Flow, held_out: list[Opaque]) -> None:
+    """dataset.eval_fraction, from the one train_test_split on the way. held_out: what the evaluation data went through."""
     splits = [one for one in flow.steps if one.op == "call" and one.last == "train_test_split"]
     if not splits:
         return
@@ -163,6 +165,9 @@ def put_split(draft: Draft, flow: Flow) -> None:
     size, rest = parameter(splits[0], "test_size"), parameter(splits[0], "train_size")
     if size is not None and size.value is not None:
         draft.put("dataset.eval_fraction", size, _fraction)
+    elif rest is not None and not any(one.op == "call" and one.last == "train_test_split" and one.loc == splits[0].loc for one in held_out):
+        shown = rest.text
+        draft.note(f"{splits[0].loc}: the notebook trains on a part of the data only: train_test_split(train_size={shown})"[:200])
     elif rest is not None:
         draft.put("dataset.eval_fraction", rest, lambda value: round(1 - _fraction(value), 12))
     elif splits[0].open:

@@ -22,7 +22,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
 
     def put(self, key: str, arg: Arg | None, convert: Callable[[Any], Any] | None = None) -> bool:
-        """Takes an argument as the value of a key, or as not known; True when it settled the key either way. A None stands for the default."""
+        """Takes an argument as the value of a key, or as not known. True when that settled the key; None stands for the default."""
         if arg is None:
             return False
         try:
@@ -70,7 +70,8 @@ def _order(key: str) -> tuple[int, int]:
     heads = ("model", "task", "dataset", "quantization", "lora", "training")
     names = (
         "path", "prompt", "completion", "eval_fraction", "r", "alpha", "dropout", "target_modules", "num_train_epochs", "max_steps",
-        "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type", "warmup_steps", "max_length", "packing",
+        "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "lr_scheduler_type", "warmup_steps", "max_length",
+        "packing",
         "gradient_checkpointing", "optim", "seed", "weight_decay", "max_grad_norm", "save_steps",
     )  # fmt: skip
     head, _, last = key.partition(".")

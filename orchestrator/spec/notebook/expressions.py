@@ -31,9 +31,16 @@ from .values import (
 )
 
 MAX_PARTS: Final = 200  # pieces of a text of which some are not known
-BUILTIN_SYMS: Final = frozenset(
-    ["print", "len", "str", "int", "float", "bool", "list", "dict", "tuple", "set", "frozenset", "range", "zip", "enumerate", "map", "filter", "sorted", "reversed", "sum", "min", "max", "abs", "round", "any", "all", "getattr", "setattr", "hasattr", "isinstance", "issubclass", "type", "open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "object", "super", "property", "staticmethod", "classmethod", "iter", "next", "id", "repr", "ascii", "chr", "ord", "format", "divmod", "pow", "callable", "delattr", "dir", "hash", "hex", "oct", "bin", "slice", "bytes", "bytearray", "complex", "exit", "quit", "Exception", "ValueError", "TypeError", "KeyError", "RuntimeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError", "NotImplementedError", "AttributeError", "IndexError", "StopIteration", "AssertionError", "KeyboardInterrupt", "SystemExit", "display", "get_ipython", "__import__"]
-)
+BUILTIN_SYMS: Final = frozenset([
+    "print", "len", "str", "int", "float", "bool", "list", "dict", "tuple", "set", "frozenset", "range", "zip", "enumerate", "map",
+    "filter", "sorted", "reversed", "sum", "min", "max", "abs", "round", "any", "all", "getattr", "setattr", "hasattr", "isinstance",
+    "issubclass", "type", "open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "object", "super", "property",
+    "staticmethod", "classmethod", "iter", "next", "id", "repr", "ascii", "chr", "ord", "format", "divmod", "pow", "callable",
+    "delattr", "dir", "hash", "hex", "oct", "bin", "slice", "bytes", "bytearray", "complex", "exit", "quit", "Exception", "ValueError",
+    "TypeError", "KeyError", "RuntimeError", "ImportError", "ModuleNotFoundError", "FileNotFoundError", "NotImplementedError",
+    "AttributeError", "IndexError", "StopIteration", "AssertionError", "KeyboardInterrupt", "SystemExit", "display", "get_ipython",
+    "__import__",
+])  # fmt: skip
 
 
 def evaluate(m: Machine, node: ast.expr | None, scope: Scope) -> Value:
@@ -374,7 +381,8 @@ def _await(m: Machine, node: Any, scope: Scope) -> Value:
 _HANDLERS: Final[dict[type, Callable[[Machine, Any, Scope], Value]]] = {
     ast.Constant: _constant, ast.Name: _name, ast.JoinedStr: _joined, ast.BinOp: _binop, ast.UnaryOp: _unary, ast.BoolOp: _boolop,
     ast.Compare: _compare, ast.IfExp: _ifexp, ast.Tuple: _sequence, ast.List: _sequence, ast.Set: _sequence, ast.Dict: _dict,
-    ast.ListComp: comprehensions.comprehension, ast.SetComp: comprehensions.comprehension, ast.DictComp: comprehensions.comprehension, ast.GeneratorExp: comprehensions.comprehension,
+    ast.ListComp: comprehensions.comprehension, ast.SetComp: comprehensions.comprehension, ast.DictComp: comprehensions.comprehension,
+    ast.GeneratorExp: comprehensions.comprehension,
     ast.NamedExpr: _named, ast.Lambda: _lambda, ast.Attribute: _attribute, ast.Subscript: _subscript, ast.Call: _call,
     ast.Await: _await, ast.YieldFrom: _await,
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""From the trainer that was found to the job: each setting once, verbatim, with its source; conflicts and unknowns reported, never guessed. Pure."""
+"""From the trainer that was found to the job: each setting once, verbatim, with its source. Pure.
+
+Conflicts and unknowns are reported, never guessed.
+"""
 
 from __future__ import annotations
 
@@ -272,7 +275,8 @@ def _dataset(draft: Draft, trainer: Opaque, config: Opaque | None) -> datasets.F
         return datasets.Flow()
     flow = datasets.follow(held.value)
     datasets.put_path(draft, flow, held.text)
-    datasets.put_split(draft, flow)
+    evaluated = parameter(trainer, "eval_dataset", names)
+    datasets.put_split(draft, flow, datasets.follow(evaluated.value).steps if evaluated is not None else [])
     datasets.say_limits(draft, flow)
     if draft.values.get("task") == "sft":
         prompts.put_prompt(draft, trainer, config, flow)
@@ -282,7 +286,13 @@ def _dataset(draft: Draft, trainer: Opaque, config: Opaque | None) -> datasets.F
 def _length(draft: Draft, trainer: Opaque, config: Opaque | None, model: Model, flow: datasets.Flow) -> None:
     """training.max_length: what the trainer is told; else what the tokenizer calls on the data say."""
     key = "training.max_length"
-    told = [arg for call in (trainer, config) if call is not None and "*" not in call.slots for name in tables.LENGTHS if (arg := parameter(call, name))]
+    told = [
+        arg
+        for call in (trainer, config)
+        if call is not None and "*" not in call.slots
+        for name in tables.LENGTHS
+        if (arg := parameter(call, name))
+    ]
     told = [arg for arg in told if arg.value is not None]
     cap = parameter(model.loaded, "max_seq_length") if model.loaded is not None else None
     if told:
@@ -320,7 +330,7 @@ def _override(draft: Draft, measured: dict[str, Any]) -> None:
         draft.values[key] = True
         draft.sources[key] = measured["out_of_memory"]["source"]
     elif stated is False:
-        draft.note("gradient_checkpointing is off in the notebook: most memory goes to activations; true needs a fraction of it at a quarter more time")
+        draft.note("gradient_checkpointing is off in the notebook: activations then take most of the memory; true needs a fraction of it")
 
 
 def _data(draft: Draft) -> None:
@@ -329,5 +339,3 @@ def _data(draft: Draft) -> None:
         found = kaggle.how_to_get(value, key) if isinstance(value, str) else None
         if found is not None:
             draft.data.append(found)
-
-

@@ -8,7 +8,9 @@ from typing import Any, Final
 from .tables import HUB
 
 INPUT: Final = "/kaggle/input/"
-_FRAMEWORKS: Final = frozenset(["transformers", "pytorch", "keras", "jax", "flax", "tensorflow", "tensorflow2", "gguf", "gemma-cpp", "other", "onnx", "safetensors"])
+_FRAMEWORKS: Final = frozenset([
+    "transformers", "pytorch", "keras", "jax", "flax", "tensorflow", "tensorflow2", "gguf", "gemma-cpp", "other", "onnx", "safetensors",
+])  # fmt: skip
 _SAFE: Final = re.compile(r"[\w.-]+")
 
 
@@ -72,5 +74,5 @@ def how_to_get(path: str, key: str) -> dict[str, Any] | None:
     return {
         "key": key, "path": path, "kind": "dataset or competition", "id": slug,
         "command": f"kaggle datasets download -d OWNER/{slug} --unzip",
-        "hint": f"the path does not say whose it is: kaggle datasets list -s {slug}; for a competition: kaggle competitions download -c {slug}",
+        "hint": f"the path does not say whose it is: kaggle datasets list -s {slug}; a competition: kaggle competitions download -c {slug}",
     }  # fmt: skip

@@ -40,9 +40,13 @@ if TYPE_CHECKING:
 
 POISON: Final = frozenset(["exec", "eval", "builtins.exec", "builtins.eval", "runpy.run_path", "runpy.run_module"])
 SHELL_METHODS: Final = frozenset(["run_cell", "run_line_magic", "run_cell_magic", "magic"])
-HARMLESS_ROOTS: Final = frozenset(
-    ["torch", "transformers", "peft", "trl", "datasets", "json", "yaml", "pandas", "pd", "numpy", "np", "wandb", "unsloth", "bitsandbytes", "accelerate", "huggingface_hub", "pprint", "os", "math", "re", "time", "logging", "warnings", "gc", "sys", "print", "len", "str", "repr", "display", "isinstance", "type", "id", "hasattr", "vars", "locals", "globals", "dir", "sorted", "sum", "min", "max", "any", "all", "enumerate", "zip", "range", "map", "filter", "iter", "hash", "open", "matplotlib", "plt", "sklearn", "evaluate", "tqdm", "dataclasses"]
-)
+HARMLESS_ROOTS: Final = frozenset([
+    "torch", "transformers", "peft", "trl", "datasets", "json", "yaml", "pandas", "pd", "numpy", "np", "wandb", "unsloth",
+    "bitsandbytes", "accelerate", "huggingface_hub", "pprint", "os", "math", "re", "time", "logging", "warnings", "gc", "sys", "print",
+    "len", "str", "repr", "display", "isinstance", "type", "id", "hasattr", "vars", "locals", "globals", "dir", "sorted", "sum", "min",
+    "max", "any", "all", "enumerate", "zip", "range", "map", "filter", "iter", "hash", "open", "matplotlib", "plt", "sklearn",
+    "evaluate", "tqdm", "dataclasses",
+])  # fmt: skip
 BUILTIN_NUMBERS: Final[dict[str, Callable[..., Any]]] = {
     "int": int, "float": float, "bool": bool, "abs": abs, "round": round, "divmod": divmod, "ord": ord, "chr": chr, "hex": hex, "oct": oct,
     "bin": bin, "math.ceil": math.ceil, "math.floor": math.floor, "math.sqrt": math.sqrt, "math.log": math.log, "math.log2": math.log2,
@@ -81,12 +85,10 @@ def _copied(value: Value, depth: int) -> Value:
 def _made(m: Machine, node: ast.AST, callee: str, given: Given, why: str, recv: Value = None) -> Opaque:
     args = tuple(one._replace(value=captured(one.value)) for one in given.args)
     kwargs = {key: one._replace(value=captured(one.value)) for key, one in given.kwargs.items()}
-    made = Opaque(
-        "call", why, callee=callee, recv=recv, args=args, kwargs=kwargs, opened=given.opened, loc=m.loc(node), born=len(m.trail)
-    )
+    made = Opaque("call", why, callee=callee, recv=recv, args=args, kwargs=kwargs, opened=given.opened, loc=m.loc(node), born=len(m.trail))
     for key, one in [*((str(index), arg) for index, arg in enumerate(args)), *kwargs.items()]:
         if isinstance(one.value, Func) and one.value.bound is None:
-            made.slots["result", key] = calls.callback(m, one.value, node)
+            made.slots["result", key] = calls.callback(m, one.value, given, node)
     return made
 
 
@@ -366,7 +368,9 @@ def _parsed(m: Machine, node: ast.AST, made: Opaque, holder: Opaque, given: Give
 
 def _option_value(option: Opaque, default: Arg | None) -> Arg | None:
     action = option.kwargs["action"].value if "action" in option.kwargs else None
-    if default is not None and not (isinstance(default.value, str) and "type" in option.kwargs and option.kwargs["type"].value != Sym("str")):
+    if default is not None and not (
+        isinstance(default.value, str) and "type" in option.kwargs and option.kwargs["type"].value != Sym("str")
+    ):
         return default
     if default is None and action in ("store_true", "store_false"):
         return _known(action == "store_false")

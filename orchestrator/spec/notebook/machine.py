@@ -23,7 +23,7 @@ SETTINGS: Final = ("Config", "Arguments", "Args", "ArgumentParser")  # ends of t
 Change = tuple[dict[Any, Value], Any, Value]  # a slots dict, a key, the value before
 
 
-class Budget(Exception):
+class Budget(Exception):  # noqa: N818
     """One statement needs more steps than allowed; what it may change is not known."""
 
 
@@ -132,7 +132,15 @@ class Machine:
         return False
 
     def _calls_alike(self, a: Opaque, b: Opaque, mark: int, depth: int) -> bool:
-        if a.op != "call" or b.op != "call" or a.callee != b.callee or a.open or b.open or list(a.kwargs) != list(b.kwargs) or len(a.args) != len(b.args):
+        if (
+            a.op != "call"
+            or b.op != "call"
+            or a.callee != b.callee
+            or a.open
+            or b.open
+            or list(a.kwargs) != list(b.kwargs)
+            or len(a.args) != len(b.args)
+        ):
             return False
         if set(a.slots) != set(b.slots) or not (a.recv is b.recv or self._alike(a.recv, b.recv, mark, depth + 1)):
             return False
@@ -232,6 +240,7 @@ def freeze(value: Value, memo: dict[int, Value]) -> Value:
         copy = Opaque(value.op, value.why, callee=value.callee, opened=value.open, loc=value.loc, parts=value.parts)
         memo[id(value)] = copy
         copy.recv = freeze(value.recv, memo)
+        copy.root = copy.recv.root if isinstance(copy.recv, Opaque) else copy if copy.recv is None else copy.recv
         copy.args = tuple(_frozen_arg(one, memo) for one in value.args)
         copy.kwargs = {key: _frozen_arg(one, memo) for key, one in value.kwargs.items()}
         copy.slots = {key: freeze(one, memo) for key, one in value.slots.items()}

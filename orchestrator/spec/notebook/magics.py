@@ -8,10 +8,14 @@ import warnings
 from typing import Final, NamedTuple
 
 KEEPS_BODY: Final = frozenset(["capture", "time", "prun", "wandb", "memray_flamegraph", "snakeviz"])
-DROPS_BODY: Final = frozenset(
-    ["bash", "sh", "script", "writefile", "file", "html", "javascript", "js", "latex", "markdown", "svg", "perl", "ruby", "pypy", "python2", "cmd", "R", "cython", "sql", "bigquery", "system", "sx", "!", "timeit", "cu", "cpp", "shell", "writetemplate", "writefile_append"]
-)
-REBINDING: Final = frozenset(["run", "load", "loadpy", "macro", "pylab", "store", "reset", "reset_selective", "autorestore", "xdel", "runfile"])
+DROPS_BODY: Final = frozenset([
+    "bash", "sh", "script", "writefile", "file", "html", "javascript", "js", "latex", "markdown", "svg", "perl", "ruby", "pypy",
+    "python2", "cmd", "R", "cython", "sql", "bigquery", "system", "sx", "!", "timeit", "cu", "cpp", "shell", "writetemplate",
+    "writefile_append",
+])  # fmt: skip
+REBINDING: Final = frozenset([
+    "run", "load", "loadpy", "macro", "pylab", "store", "reset", "reset_selective", "autorestore", "xdel", "runfile",
+])  # fmt: skip
 _CELL: Final = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*[ \t]*%%(!|[\w.]+)([^\n]*)")
 _LINE: Final = re.compile(r"[ \t]*(?:!|%[A-Za-z%!]|\?+[\w.])")
 _ASSIGNED: Final = re.compile(r"([ \t]*[\w.,\[\]'\" \t]*?[\w\]])[ \t]*=[ \t]*(?:!|%[A-Za-z]).*", re.DOTALL)
@@ -20,7 +24,7 @@ _LEXEME: Final = re.compile(r"\"\"\"|'''|\"|'|#[^\n]*|\\.|[\[\](){}]|\n", re.DOT
 
 
 class Stripped(NamedTuple):
-    """text: Python with the same number of lines. maybe: a cell magic that may not run it. dropped: the cell magic whose cell holds no Python."""
+    """text: Python with the same number of lines. maybe: a magic may not run it. dropped: the cell magic whose cell holds no Python."""
 
     text: str
     maybe: bool = False
@@ -97,17 +101,17 @@ def _replacement(line: str) -> str:
 def _scan(line: str, depth: int, closing: str) -> tuple[int, str, bool]:
     """Bracket depth and open string after a line, and whether a backslash continues it."""
     for found in _LEXEME.finditer(line):
-        token = found.group()
+        lexeme = found.group()
         if closing:
-            if token == closing:
+            if lexeme == closing:
                 closing = ""
-        elif token[0] == "#":
+        elif lexeme[0] == "#":
             return depth, closing, False
-        elif token in ('"', "'", '"""', "'''"):
-            closing = token
-        elif token in "([{":
+        elif lexeme in ('"', "'", '"""', "'''"):
+            closing = lexeme
+        elif lexeme in "([{":
             depth += 1
-        elif token in ")]}":
+        elif lexeme in ")]}":
             depth = max(0, depth - 1)
     continued = line.endswith("\\")
     if len(closing) == 1 and not continued:

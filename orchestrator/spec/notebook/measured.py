@@ -1,4 +1,7 @@
-"""What the notebook's own outputs show: seconds a step, and whether the card ran out of memory. Pure; reads texts, believes only whole patterns."""
+"""What the notebook's own outputs show: seconds a step, and whether the card ran out of memory.
+
+Pure; reads texts, believes only whole patterns.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from .values import Loc
 
 _OUTPUT: Final = re.compile(r"TrainOutput\(global_step=(\d{1,9}),.{0,400}?'train_runtime': ([\d.]{1,20})", re.DOTALL)
 _RUNTIME: Final = re.compile(r"'train_runtime': '?([\d.]{1,20})'?.{0,200}?'train_steps_per_second': '?([\d.]{1,20})", re.DOTALL)
-_PROGRESS: Final = re.compile(r"\[\s*(\d{1,9})/(\d{1,9}) ((?:\d{1,3}:)?\d{1,3}:\d{2})(?: < [\d:]+, [\d.]+ (?:it/s|s/it))?, Epoch [\d.]+/\d+\]")
+_PROGRESS: Final = re.compile(
+    r"\[\s*(\d{1,9})/(\d{1,9}) ((?:\d{1,3}:)?\d{1,3}:\d{2})(?: < [\d:]+, [\d.]+ (?:it/s|s/it))?, Epoch [\d.]+/\d+\]"
+)
 _BAR: Final = re.compile(r"\b(\d{1,9})/(\d{1,9}) \[((?:\d{1,3}:)?\d{1,3}:\d{2})<")
 _OOM: Final = re.compile(r"CUDA out of memory\.[^\n]{0,600}")
 _SIZES: Final[dict[str, re.Pattern[str]]] = {
@@ -25,7 +30,7 @@ _SIZES: Final[dict[str, re.Pattern[str]]] = {
 
 
 def measure(notebook: Notebook, train_loc: Loc | None, trainer_loc: Loc) -> dict[str, Any]:
-    """seconds_per_step, steps, train_seconds and where they stand; out_of_memory with the numbers of the message. Empty when nothing is shown."""
+    """seconds_per_step, steps, train_seconds, cell_seconds; out_of_memory with the numbers of its message. Empty when nothing is shown."""
     start = train_loc.cell if train_loc is not None else trainer_loc.cell
     own = [cell for cell in notebook.cells if cell.number == start]
     result = _time(own)

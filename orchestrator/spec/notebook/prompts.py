@@ -143,12 +143,22 @@ def _of_batch(part: Value) -> Value:
         if not isinstance(part, Opaque) or part.op != "item" or not isinstance(part.recv, Opaque) or not part.parts:
             return part
         holder, key = part.recv, part.parts[0]
-        if holder.op == "item" and holder.parts == ("each",) and isinstance(holder.recv, Opaque) and holder.recv.callee == "zip" and isinstance(key, int):
+        if (
+            holder.op == "item"
+            and holder.parts == ("each",)
+            and isinstance(holder.recv, Opaque)
+            and holder.recv.callee == "zip"
+            and isinstance(key, int)
+        ):
             if key >= len(holder.recv.args):
                 return part
             part = holder.recv.args[key].value
         elif holder.op == "item" and isinstance(holder.recv, Opaque) and holder.recv.op == "param" and not isinstance(key, str | int):
-            return holder if isinstance(key, Opaque) and key.parts == ("each",) and isinstance(key.recv, Opaque) and key.recv.callee == "range" else part
+            return (
+                holder
+                if isinstance(key, Opaque) and key.parts == ("each",) and isinstance(key.recv, Opaque) and key.recv.callee == "range"
+                else part
+            )
         elif key == "each" and holder.op == "item":
             part = holder
         else:
@@ -185,5 +195,3 @@ def _messages(call: Opaque) -> str:
                 content = "?"
             shown.append(f"{said['role']}: {content[:80]!r}")
     return "; ".join(shown) or "not followed"
-
-

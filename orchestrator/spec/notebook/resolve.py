@@ -6,6 +6,7 @@ import ast
 import contextlib
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from . import attributes, calls, expressions, statements
@@ -26,8 +27,8 @@ def walk(notebook: Notebook) -> Machine:
             _unread(m, cell)
         elif cell.maybe:
             body = cell.tree.body
-            runs = [lambda body=body: statements.run_block(m, body, m.globals), lambda: None]
-            _bounded(m, cell, cell.tree, lambda runs=runs: m.branches(runs, "in a cell whose magic may not have run it"))
+            runs: list[Callable[[], Any]] = [partial(statements.run_block, m, body, m.globals), lambda: None]
+            _bounded(m, cell, cell.tree, partial(m.branches, runs, "in a cell whose magic may not have run it"))
         else:
             _run_cell(m, cell, cell.tree.body)
     if not any(is_trainer(event.call.last) for event in m.events.values()):
@@ -37,7 +38,7 @@ def walk(notebook: Notebook) -> Machine:
 
 def _run_cell(m: Machine, cell: Cell, body: list[ast.stmt]) -> None:
     for node in body:
-        if _bounded(m, cell, node, lambda node=node: statements.run(m, node, m.globals)) == statements.Flow.RAISE:
+        if _bounded(m, cell, node, partial(statements.run, m, node, m.globals)) == statements.Flow.RAISE:
             m.notes.append(f"{cell.name} ends in an exception; its rest was not followed")
             return
 
@@ -82,7 +83,7 @@ def _uncalled(m: Machine, notebook: Notebook) -> None:
             continue
         m.cell = func.cell
         m.notes.append(f"{func.name}() is never called in the notebook; its parameters are not known")
-        _bounded(m, cells[func.cell], func.node, lambda func=func: _invoked(m, func))
+        _bounded(m, cells[func.cell], func.node, partial(_invoked, m, func))
 
 
 def _invoked(m: Machine, func: Func) -> None:
@@ -91,5 +92,8 @@ def _invoked(m: Machine, func: Func) -> None:
 
 
 def _mentions_trainer(func: Func) -> bool:
-    return any(is_trainer(one.id if isinstance(one, ast.Name) else one.attr) for one in ast.walk(func.node) if isinstance(one, ast.Name | ast.Attribute))
-
+    return any(
+        is_trainer(one.id if isinstance(one, ast.Name) else one.attr)
+        for one in ast.walk(func.node)
+        if isinstance(one, ast.Name | ast.Attribute)
+    )

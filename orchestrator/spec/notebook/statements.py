@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from enum import IntFlag
+from functools import partial
 from typing import Any, Final
 
-from . import attributes, calls, expressions
+from . import attributes, calls, expressions, loops
 from .machine import DROP, Machine
-from .values import MISSING, Arg, Cls, Heap, Instance, Method, Opaque, PyDict, PyList, PySet, Scope, Sym, Unresolved, Value, same
+from .values import MISSING, Arg, Cls, Method, Opaque, PyDict, PyList, PySet, Scope, Sym, Unresolved, Value, same
 
-KNOWN_STAR_IMPORTS: Final = frozenset(["transformers", "trl", "peft", "torch", "datasets", "unsloth", "typing", "math", "os", "fastai", "tqdm", "pathlib"])
+KNOWN_STAR_IMPORTS: Final = frozenset([
+    "transformers", "trl", "peft", "torch", "datasets", "unsloth", "typing", "math", "os", "fastai", "tqdm", "pathlib",
+])  # fmt: skip
 HARMLESS_DECORATORS: Final = frozenset(["no_grad", "inference_mode", "staticmethod", "classmethod", "property", "wraps", "dataclass"])
-MAX_PASSES: Final = 3  # over the body of a loop
 
 
 class Flow(IntFlag):
@@ -35,8 +37,7 @@ def run_block(m: Machine, body: list[ast.stmt], scope: Scope) -> Flow:
             return flow
         if flow != Flow.NORMAL:
             rest = body[index + 1 :]
-            ends: list[Flow] = []
-            m.branches([lambda rest=rest: ends.append(run_block(m, rest, scope)), lambda: None], "depends on a condition that is not known")  # type: ignore[misc]
+            ends: list[Flow] = m.branches([partial(run_block, m, rest, scope), lambda: None], "depends on a condition that is not known")
             return (flow & ~Flow.NORMAL) | ends[0]
     return flow
 
@@ -66,7 +67,9 @@ def run_function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef, scope
         raise Unresolved(f"{node.name}() never returns")
     if all(same(values[0], one) or values[0] is one for one in values):
         return values[0]
-    return expressions.opaque(m, node, f"{node.name}() returns one of several values, by a condition that is not known", "join", parts=tuple(values))
+    return expressions.opaque(
+        m, node, f"{node.name}() returns one of several values, by a condition that is not known", "join", parts=tuple(values)
+    )
 
 
 def declare(m: Machine, node: ast.AST, scope: Scope) -> None:
@@ -296,6 +299,7 @@ def _match(m: Machine, node: Any, scope: Scope) -> Flow:
     expressions.evaluate(m, node.subject, scope)
     runs: list[Callable[[], Flow]] = [lambda: Flow.NORMAL]
     for case in node.cases:
+
         def arm(case: ast.match_case = case) -> Flow:
             expressions.spoil(m, case.pattern, scope, "bound by a pattern")
             for one in ast.walk(case.pattern):
@@ -308,68 +312,7 @@ def _match(m: Machine, node: Any, scope: Scope) -> Flow:
     return _either(m, runs, "depends on a match statement, which is not followed")
 
 
-# --- loops --------------------------------------------------------------------------------------------------------------------------------
-
-
-def _loop(m: Machine, node: Any, scope: Scope) -> Flow:
-    """Any number of passes: whatever the body changes is unknown from its first statement on."""
-    source = expressions.evaluate(m, node.iter, scope) if not isinstance(node, ast.While) else None
-    if source is not None and (isinstance(source, Heap) and not isinstance(source, Opaque | Instance)) and source.slots.get("items") in ((), {}):
-        return run_block(m, node.orelse, scope)
-    why = "changed in a loop"
-    _forget_names(m, node, scope, why)
-    flow = Flow.NORMAL
-
-    def body() -> Flow:
-        nonlocal flow
-        if isinstance(node, ast.While):
-            expressions.evaluate(m, node.test, scope)
-        else:
-            attributes.assign(m, node.target, expressions.opaque(m, node, why, "item", recv=source, parts=("each",)), scope)
-        flow = run_block(m, node.body, scope)
-        return flow
-
-    appended: list[tuple[dict[Any, Value], Value]] = []
-    for number in range(MAX_PASSES):
-        mark = len(m.trail)
-        body()
-        changed = m.undo(mark)
-        if number == 0 and flow == Flow.NORMAL and isinstance(node, ast.For):
-            appended = _appended(scope, list(changed.values()))
-        again = False
-        for slots, key, _ in changed.values():
-            again = again or (bool(slots) and not isinstance(slots.get(key), Opaque))  # empty: an object born in the body
-            m.write(slots, key, Opaque("expr", why, loc=m.loc(node), born=len(m.trail)))
-        if not again:
-            break
-    m.branches([body, lambda: None], why)
-    _forget_names(m, node, scope, why)
-    for slots, value in appended:
-        m.write(slots, "items", Opaque("each", why, loc=m.loc(node), parts=(value,), born=len(m.trail)))
-    after = run_block(m, node.orelse, scope) if node.orelse else Flow.NORMAL
-    kept = flow & (Flow.RETURN | (Flow.RAISE if m.tries else Flow(0)))
-    return after | kept | Flow.NORMAL
-
-
-def _appended(scope: Scope, changed: list[Any]) -> list[tuple[dict[Any, Value], Value]]:
-    """Lists that were empty before the loop and get one item a pass, where the loop changes nothing else but its own names."""
-    found = []
-    for slots, key, value in changed:
-        if slots is scope.slots or not slots:
-            continue
-        if key != "items" or slots.get("items") != () or not isinstance(value, tuple) or len(value) != 1:
-            return []
-        found.append((slots, value[0]))
-    return found
-
-
-def _forget_names(m: Machine, node: ast.AST, scope: Scope, why: str) -> None:
-    if node not in m.bound:
-        found = {one.id: None for one in own_nodes(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store | ast.Del)}
-        m.bound[node] = list(found)
-    for name in m.bound[node]:
-        m.step()
-        attributes.bind(m, scope, name, Opaque("expr", why, loc=m.loc(node), born=len(m.trail)))
+# --- exits -------------------------------------------------------------------------------------------------------------------------------
 
 
 def _return(m: Machine, node: Any, scope: Scope) -> Flow:
@@ -389,7 +332,7 @@ def _assert(m: Machine, node: Any, scope: Scope) -> None:
 _HANDLERS: Final[dict[type, Callable[[Machine, Any, Scope], Flow | None]]] = {
     ast.Expr: _expr, ast.Assign: _assign, ast.AnnAssign: _ann_assign, ast.AugAssign: _aug_assign, ast.Delete: _delete,
     ast.Import: _import, ast.ImportFrom: _import_from, ast.FunctionDef: _function, ast.AsyncFunctionDef: _function, ast.ClassDef: _class,
-    ast.If: _if, ast.Try: _try, ast.With: _with, ast.AsyncWith: _with, ast.For: _loop, ast.AsyncFor: _loop, ast.While: _loop,
+    ast.If: _if, ast.Try: _try, ast.With: _with, ast.AsyncWith: _with, ast.For: loops.loop, ast.AsyncFor: loops.loop, ast.While: loops.loop,
     ast.Match: _match, ast.Return: _return, ast.Raise: _raise, ast.Assert: _assert,
     ast.Pass: lambda m, node, scope: None, ast.Break: lambda m, node, scope: Flow.BREAK, ast.Continue: lambda m, node, scope: Flow.CONTINUE,
     ast.Global: lambda m, node, scope: None, ast.Nonlocal: lambda m, node, scope: None,

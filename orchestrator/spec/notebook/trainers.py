@@ -9,14 +9,14 @@ from . import tables
 from .errors import NothingFound, SeveralTrainers
 from .library import is_trainer
 from .machine import Machine
-from .values import Arg, Event, Loc, Opaque, PyDict, Unresolved, Value, reason
+from .values import Arg, Event, Loc, Opaque, PyDict, Unresolved, Value, reason, thaw
 
 MAX_LINKS: Final = 200
 
 
 @dataclass
 class Model:
-    """The way from the trainer back to the weights. base: what from_pretrained was given; loaded: that call; links: what wrapped it, last first."""
+    """The way from the trainer back to the weights. base: what from_pretrained was given; loaded: that call; links: what wrapped it."""
 
     base: Arg | None = None
     loaded: Opaque | None = None
@@ -28,7 +28,11 @@ class Model:
 def all_trainers(m: Machine) -> list[Event]:
     """The trainers of the notebook, in order; where it has none, get_peft_model calls stand in (a training loop of its own)."""
     events = sorted(m.events.values(), key=lambda event: event.order)
-    found = [one for one in events if is_trainer(one.call.last or one.call.callee) and one.call.callee.split(".")[0] not in tables.OTHER_TRAINER_ROOTS]
+    found = [
+        one
+        for one in events
+        if is_trainer(one.call.last or one.call.callee) and one.call.callee.split(".")[0] not in tables.OTHER_TRAINER_ROOTS
+    ]
     return found or [one for one in events if one.call.last == "get_peft_model"]
 
 
@@ -44,7 +48,9 @@ def choose(m: Machine, wanted: int | None) -> tuple[Event, int]:
     names = [f"{index}: {one.call.last or one.call.callee} ({place(one)})" for index, one in enumerate(candidates, 1)]
     if wanted is not None:
         if not 1 <= wanted <= len(candidates):
-            raise SeveralTrainers(f"there is no trainer {wanted}; there are: {'; '.join(names)}.", f"Say --trainer 1 to {len(candidates)}.", names)
+            raise SeveralTrainers(
+                f"there is no trainer {wanted}; there are: {'; '.join(names)}.", f"Say --trainer 1 to {len(candidates)}.", names
+            )
         return candidates[wanted - 1], len(candidates)
     if len(candidates) > 1:
         raise SeveralTrainers(f"{len(candidates)} trainers in one notebook: {'; '.join(names)}.", "Say which one: --trainer N", names)
@@ -72,8 +78,6 @@ def parameter(call: Opaque, name: str, positions: tuple[str, ...] = ()) -> Arg |
 
 def known(arg: Arg | None) -> Any:
     """The plain value, or None when it is not given or not known."""
-    from .values import thaw
-
     if arg is None:
         return None
     try:
@@ -179,7 +183,12 @@ def config_of(event: Event) -> tuple[Opaque | None, Arg | None, str]:
     if held is None or held.value is None:
         return None, held, ""
     value = held.value
-    if isinstance(value, Opaque) and value.op == "call" and value.last.endswith(("TrainingArguments", "Config", "Arguments")) and value.recv is None:
+    if (
+        isinstance(value, Opaque)
+        and value.op == "call"
+        and value.last.endswith(("TrainingArguments", "Config", "Arguments"))
+        and value.recv is None
+    ):
         return value, held, ""
     return None, held, reason(value) if not isinstance(value, PyDict) else "a mapping, not TrainingArguments"
 

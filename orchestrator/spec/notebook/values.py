@@ -25,6 +25,9 @@ class Loc(NamedTuple):
         return f"cell {self.cell} line {self.line}" if self.cell else f"line {self.line}"
 
 
+NOWHERE: Final = Loc(0, 0)
+
+
 class Arg(NamedTuple):
     """One argument as it stood at the call: its value, its source text, its place."""
 
@@ -85,7 +88,7 @@ class Opaque(Heap):
         args: tuple[Arg, ...] = (),
         kwargs: dict[str, Arg] | None = None,
         opened: bool = False,
-        loc: Loc = Loc(0, 0),
+        loc: Loc = NOWHERE,
         parts: tuple[Value, ...] = (),
         born: int = 0,
     ) -> None:
@@ -229,7 +232,7 @@ def same(a: Value, b: Value) -> bool:
     return False
 
 
-class Unresolved(Exception):
+class Unresolved(Exception):  # noqa: N818
     """A value is not known. `why` in words for the user."""
 
     def __init__(self, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Writes an imported job as cloudtune.yaml: every value with the cell and line it came from, what is missing and what was replaced at the end.
+"""Writes an imported job as cloudtune.yaml: every value with its cell and line, what is missing and what was replaced at the end.
 
 The text is always valid YAML, and what it holds is exactly the job, whatever the notebook's strings contain.
 """
@@ -13,7 +13,14 @@ _RESERVED: Final = frozenset(["true", "false", "yes", "no", "on", "off", "null",
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
-def render(name: str, job: dict[str, Any], sources: dict[str, str], unresolved: list[dict[str, str]], overridden: dict[str, dict[str, Any]], notes: list[str]) -> str:
+def render(
+    name: str,
+    job: dict[str, Any],
+    sources: dict[str, str],
+    unresolved: list[dict[str, str]],
+    overridden: dict[str, dict[str, Any]],
+    notes: list[str],
+) -> str:
     """The whole file. `name`: the notebook's file name, for the first line."""
     lines = [f"# Imported from {comment(name)}. Each value says where in the notebook it stands."]
     _mapping(lines, job, sources, "", 0)

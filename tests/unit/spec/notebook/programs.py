@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Random small programs for the differential test. They use nothing but names a to e, a class C with an instance o, functions f and g, and two
 names of the test itself: unk() gives a value nobody knows, poke(x) changes what it is handed."""
 
@@ -12,7 +13,9 @@ _names = st.sampled_from(NAMES)
 _places = st.sampled_from([*NAMES, "C.lr", "o.lr", "d['x']", "c[0]", "d['y']", "o.n"])
 _leaf = st.one_of(
     st.sampled_from(["0", "1", "2", "-3", "0.5", "True", "False", "None", "'s'", "''", "[]", "[1, 2]", "(1, 'q')", "{'x': 4}", "unk()"]),
-    st.sampled_from([*NAMES, "C.lr", "o.lr", "o.n", "d['x']", "c[0]", "d.get('x')", "c[-1]", "d['y']", "len(c)", "list(d)", "C.n", "str(a)"]),
+    st.sampled_from(
+        [*NAMES, "C.lr", "o.lr", "o.n", "d['x']", "c[0]", "d.get('x')", "c[-1]", "d['y']", "len(c)", "list(d)", "C.n", "str(a)"]
+    ),
 )
 
 
@@ -20,7 +23,9 @@ def _wrap(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     pair = st.tuples(inner, inner)
     return st.one_of(
         st.tuples(inner, st.sampled_from(["+", "-", "*", "//", "%", "/", "|"]), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
-        st.tuples(inner, st.sampled_from(["==", "!=", "<", ">=", "is", "is not", "in", "not in"]), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
+        st.tuples(inner, st.sampled_from(["==", "!=", "<", ">=", "is", "is not", "in", "not in"]), inner).map(
+            lambda t: f"({t[0]} {t[1]} {t[2]})"
+        ),
         st.tuples(inner, inner, inner).map(lambda t: f"({t[0]} if {t[1]} else {t[2]})"),
         pair.map(lambda t: f"({t[0]} or {t[1]})"),
         pair.map(lambda t: f"({t[0]} and {t[1]})"),
@@ -78,12 +83,16 @@ def _compound(inner: st.SearchStrategy[list[str]]) -> st.SearchStrategy[list[str
         st.tuples(condition, block, block).map(lambda t: [f"if {t[0]}:", *_indent(t[1]), "else:", *_indent(t[2])]),
         st.tuples(_names, expressions, block).map(lambda t: [f"for {t[0]} in {t[1]}:", *_indent(t[2])]),
         st.tuples(_names, block, condition).map(lambda t: [f"for {t[0]} in range(3):", *_indent(t[1]), f"    if {t[2]}:", "        break"]),
-        st.tuples(condition, block).map(lambda t: [f"for _ in range(2):", f"    if {t[0]}:", "        continue", *_indent(t[1])]),
+        st.tuples(condition, block).map(lambda t: ["for _ in range(2):", f"    if {t[0]}:", "        continue", *_indent(t[1])]),
         st.tuples(condition, block).map(lambda t: ["while unk():", *_indent(t[1]), f"    if {t[0]}:", "        break"]),
         st.tuples(block, block).map(lambda t: ["try:", *_indent(t[0]), "except Exception:", *_indent(t[1])]),
-        st.tuples(block, block, block).map(lambda t: ["try:", *_indent(t[0]), "except Exception as a:", *_indent(t[1]), "else:", *_indent(t[2])]),
+        st.tuples(block, block, block).map(
+            lambda t: ["try:", *_indent(t[0]), "except Exception as a:", *_indent(t[1]), "else:", *_indent(t[2])]
+        ),
         st.tuples(block, block).map(lambda t: ["try:", *_indent(t[0]), "finally:", *_indent(t[1])]),
-        st.tuples(block, condition).map(lambda t: ["try:", f"    if {t[1]}:", "        raise ValueError", *_indent(t[0]), "except Exception:", "    e = 3"]),
+        st.tuples(block, condition).map(
+            lambda t: ["try:", f"    if {t[1]}:", "        raise ValueError", *_indent(t[0]), "except Exception:", "    e = 3"]
+        ),
         st.tuples(block).map(lambda t: ["with ctx():", *_indent(t[0])]),
     )
 
@@ -100,8 +109,19 @@ def programs(draw: st.DrawFn) -> str:
     leave = draw(st.sampled_from(["return x", "return a", "return c", "return (x, a)", f"return {draw(expressions)}", "pass"]))
     early = draw(st.sampled_from(["pass", "if unk(): return 4", "if x: return a"]))
     lines += ["def f(x):", f"    {shared}", f"    {early}", *_indent([line for one in body for line in one]), f"    {leave}"]
-    lines += ["def g(x, k=c, *rest, **more):", f"    {draw(st.sampled_from(['k.append(1)', 'pass', 'o.lr = x', 'C.lr = k', 'return k', 'return more, rest']))}", "    return x"]
-    lines += ["def h():", "    def inner():", "        nonlocal_ = a", "        return nonlocal_", f"    o.lr = {draw(expressions)}", "    return inner()"]
+    lines += [
+        "def g(x, k=c, *rest, **more):",
+        f"    {draw(st.sampled_from(['k.append(1)', 'pass', 'o.lr = x', 'C.lr = k', 'return k', 'return more, rest']))}",
+        "    return x",
+    ]
+    lines += [
+        "def h():",
+        "    def inner():",
+        "        nonlocal_ = a",
+        "        return nonlocal_",
+        f"    o.lr = {draw(expressions)}",
+        "    return inner()",
+    ]
     for one in draw(st.lists(statements, min_size=1, max_size=6)):
         lines += one
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 """Notebooks of our own in the shapes of public ones: every value that a careful reader can resolve is right, and nothing else is claimed.
 
-corpus/NAME.py holds the cells ("# %%" begins one; "#>> " lines are its output; "#meta " its metadata), NAME.expected.json what a careful
+corpus/NAME.cells holds the cells ("# %%" begins one; "#>> " lines are its output; "#meta " its metadata), NAME.expected.json what a careful
 reader says: the whole job, the keys that must be reported as not known, and what else is worth checking.
 """
 
@@ -51,7 +51,7 @@ def test_there_are_enough() -> None:
 def test_notebook(name: str, tmp_path: Path) -> None:
     wanted = expected(name)
     path = tmp_path / f"{name}.ipynb"
-    path.write_text(json.dumps(as_notebook((CORPUS / f"{name}.py").read_text())))
+    path.write_text(json.dumps(as_notebook((CORPUS / f"{name}.cells").read_text())))
     if "error" in wanted:
         with pytest.raises(getattr(errors, wanted["error"])):
             import_notebook(path)
@@ -83,7 +83,7 @@ def test_notebook(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_as_a_python_file(name: str, tmp_path: Path) -> None:
     """A .py export in percent format says the same, at the file's own lines."""
-    wanted, text = expected(name), (CORPUS / f"{name}.py").read_text()
+    wanted, text = expected(name), (CORPUS / f"{name}.cells").read_text()
     path = tmp_path / f"{name}.py"
     path.write_text(text)
     if "error" in wanted or "notes" in wanted or "#>> " in text or "%%" in text.replace("# %%", ""):
@@ -96,7 +96,9 @@ def test_the_same_as_a_python_file(name: str, tmp_path: Path) -> None:
 
 
 def leaves(job: dict[str, Any], prefix: str = "") -> list[str]:
-    return [one for key, value in job.items() for one in (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])]
+    return [
+        one for key, value in job.items() for one in (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
+    ]
 
 
 def types(value: Any) -> Any:

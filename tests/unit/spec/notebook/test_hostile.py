@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Bad and hostile input: bounded time and memory, nothing run, and an error that says what is wrong."""
 
 from __future__ import annotations
@@ -165,7 +166,11 @@ def test_large_outputs_in_bounded_memory(tmp_path: Path) -> None:
 
 def test_two_megabytes_in_200_ms(tmp_path: Path) -> None:
     """A notebook as people have them: hundreds of cells, and outputs that make most of its size."""
-    filler = ["import os\nfor i in range(10):\n    print(i)\n", "df = pd.DataFrame({'a': [1, 2]})\ndf.describe()\n", "def f(x):\n    return x + 1\nf(2)\n"]
+    filler = [
+        "import os\nfor i in range(10):\n    print(i)\n",
+        "df = pd.DataFrame({'a': [1, 2]})\ndf.describe()\n",
+        "def f(x):\n    return x + 1\nf(2)\n",
+    ]
     document = notebook(*(filler * 100), TRAINS)
     for cell in document["cells"]:
         cell["outputs"] = [{"output_type": "display_data", "data": {"image/png": "A" * 5_500, "text/html": "<td>1</td>" * 100}}]
@@ -217,7 +222,9 @@ _json = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=40), _json, max_size=4), st.text())
 def test_what_is_written_reads_back(job: dict[str, Any], text: str) -> None:
-    shown = write.render(text, job, {}, [{"key": text, "expression": text, "why": text}], {"a": {"from": text, "to": None, "why": text}}, [text])
+    shown = write.render(
+        text, job, {}, [{"key": text, "expression": text, "why": text}], {"a": {"from": text, "to": None, "why": text}}, [text]
+    )
     assert yaml.safe_load(shown) == job
 
 
