@@ -12,7 +12,7 @@ from typing import Any, Final
 from .values import MISSING, Arg, Cls, Event, Func, Heap, Instance, Loc, Opaque, PyDict, PyList, PySet, Scope, Sym, Value, is_constant, same
 
 MAX_STEPS: Final = 300_000  # expressions and statements evaluated in all; after that, a statement gets FEW_STEPS
-STATEMENT_STEPS: Final = 50_000  # for one statement of a cell, with everything that it calls
+STATEMENT_STEPS: Final = 20_000  # for one statement of a cell, with everything that it calls
 FEW_STEPS: Final = 300
 MAX_DEPTH: Final = 40  # nested evaluation of expressions, counted across calls
 MAX_CALLS: Final = 12  # nested calls of the notebook's own functions
