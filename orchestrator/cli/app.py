@@ -63,6 +63,21 @@ def init(
     command.run(template, folder)
 
 
+@app.command("import", rich_help_panel="Start")
+def import_(
+    notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="A Kaggle or Colab notebook: .ipynb, or .py")],
+    to: Annotated[Path | None, typer.Option("--to", help="The job file to write; default ./cloudtune.yaml", show_default=False)] = None,
+    trainer: Annotated[int | None, typer.Option("--trainer", help="Which fine-tune, where there are several", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing job file")] = False,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Write a job file from a notebook, by reading it: nothing of it is executed."""
+    choose(output)
+    from orchestrator.cli import importing
+
+    importing.run(notebook, to, trainer, force)
+
+
 @app.command(rich_help_panel="Start")
 def run(
     job: JobArgument = None,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from orchestrator.run.drive import drive
 from orchestrator.run.events import Reason
 from orchestrator.run.ports import LeaseLost
 from orchestrator.run.state import RunState
-from orchestrator.spec.parse import Key, find_job_file, load_job
+from orchestrator.spec.parse import JOB_FILE_NAMES, Key, find_job_file, load_job
 from trainer.contract import write_atomically
 
 RECEIPT_FILE = "receipt.json"
@@ -33,7 +35,7 @@ FOLLOW_S = 1.0
 
 def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool) -> int:
     """The ``run`` command. Returns the exit code."""
-    job = load_job(find_job_file(path), flags=flags, user_config=config_dir() / "config.yaml")
+    job = load_job(_job_file(path, ask), flags=flags, user_config=config_dir() / "config.yaml")
     checked = preflight(job)
     console = output.messages()
     console.print(checked.sentence)
@@ -48,6 +50,23 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
     ledger = wiring.open_ledger()
     record = begin(ledger, job, checked)
     return _finish(ledger, record, conduct(ledger, record))
+
+
+def _job_file(path: Path | None, ask: bool) -> Path:
+    """The job file; where there is none but one notebook, the job file imported from it, after asking."""
+    from orchestrator.cli import importing
+
+    notebook = importing.only_notebook(Path()) if path is None and not any(Path(name).is_file() for name in JOB_FILE_NAMES) else None
+    if notebook is None:
+        return find_job_file(path)
+    import typer
+
+    if not ask or not sys.stdin.isatty():
+        raise UsageProblem(f"there is no {JOB_FILE_NAMES[0]} here, but a notebook", hint=f"cloudtune import {shlex.quote(str(notebook))}")
+    if not typer.confirm(f"There is no {JOB_FILE_NAMES[0]} here. Import {notebook}?", default=True, err=True):
+        raise UsageProblem("no job file", hint="cloudtune init sentiment my-job")
+    importing.run(notebook, None, None, force=False)
+    return find_job_file(path)
 
 
 def conduct(ledger: Ledger, record: RunRecord) -> RunState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class NotebookProblem(Exception):  # noqa: N818
+class NotebookProblem(Exception):
     """The notebook cannot be imported. `message` says what and why, `hint` what to do next."""
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -23,7 +23,7 @@ SETTINGS: Final = ("Config", "Arguments", "Args", "ArgumentParser")  # ends of t
 Change = tuple[dict[Any, Value], Any, Value]  # a slots dict, a key, the value before
 
 
-class Budget(Exception):  # noqa: N818
+class Budget(Exception):
     """One statement needs more steps than allowed; what it may change is not known."""
 
 

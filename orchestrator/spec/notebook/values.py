@@ -232,7 +232,7 @@ def same(a: Value, b: Value) -> bool:
     return False
 
 
-class Unresolved(Exception):  # noqa: N818
+class Unresolved(Exception):
     """A value is not known. `why` in words for the user."""
 
     def __init__(self, why: str) -> None:

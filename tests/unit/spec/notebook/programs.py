@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Random small programs for the differential test. They use nothing but names a to e, a class C with an instance o, functions f and g, and two
 names of the test itself: unk() gives a value nobody knows, poke(x) changes what it is handed."""
 

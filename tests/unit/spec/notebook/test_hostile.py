@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Bad and hostile input: bounded time and memory, nothing run, and an error that says what is wrong."""
 
 from __future__ import annotations
