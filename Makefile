@@ -23,7 +23,7 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov -n 2 --dist loadfile
 
 simulate: $(STAMP)
 	$(BIN)/python -m benchmarks.simulate --seeds 100000
