@@ -28,7 +28,7 @@ class StopRequestedError(RuntimeError):
 
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-DISK_FULL_TEXTS = ("No space left on device", "os error 28", "Disk quota exceeded", "PytorchStreamWriter failed writing")
+DISK_FULL_TEXTS = ("No space left on device", "os error 28", "Disk quota exceeded", "PytorchStreamWriter failed writing", "iostream error")
 OUT_OF_MEMORY_TEXTS = ("CUDA out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 MAX_CAUSES = 20  # of one exception; a bound because a chain may be a ring
 

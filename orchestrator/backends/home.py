@@ -26,11 +26,10 @@ INCOMING_DIR = "incoming"
 
 
 class HomeEscrow:
-    """The Escrow port on this machine's disk. ``folder``: the run's folder; ``output``: where the user wants the adapter."""
+    """The Escrow port on this machine's disk. ``folder``: the run's folder."""
 
-    def __init__(self, folder: Path, output: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._output = output
 
     def verify(self, parcel: Parcel) -> dict[str, str]:
         try:
@@ -47,7 +46,6 @@ class HomeEscrow:
                 self._keep_checkpoint(parcel)
             else:
                 replace_folder(parcel.place, self._folder / ADAPTER_DIR)
-                self.install()
         except OSError as error:
             raise PortError(f"{parcel.cargo} could not be kept at home: {error.strerror or error}") from error
 
@@ -61,16 +59,14 @@ class HomeEscrow:
     def checkpoint(self) -> Path | None:
         return newest_checkpoint(self._folder / CHECKPOINT_DIR)
 
-    def install(self, output: Path | None = None) -> Path:
-        """Put a copy of the adapter at home into the output folder, all of it or nothing. Returns that folder."""
-        target = output or self._output
+    def install(self, target: Path) -> None:
+        """Put a copy of the adapter at home into ``target``, all of it or nothing. Raises OSError."""
         copy = target.with_name(f".{target.name}.incoming")
         if copy.exists():
             shutil.rmtree(copy)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(self._folder / ADAPTER_DIR, copy)
         replace_folder(copy, target)
-        return target
 
     def record(self, attempt: int, cursor: int, news: News) -> None:
         """Keep the box's own lines: byte for byte, at the offset they have there, so that doing it twice is the same."""
@@ -94,24 +90,39 @@ def replace_folder(source: Path, target: Path) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Refuse an output folder that cannot be written, or that holds something that is not ours to replace."""
-    if output.exists():
+    """Refuse an output folder that cannot be written, or that holds anything that is not ours to replace."""
+    try:
+        _check_output(output)
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL in the name; RuntimeError: links in a circle
+        problem = getattr(error, "strerror", None) or error
+        raise UsageProblem(f"output.adapter {str(output)[:200]!r} cannot be written: {problem}", hint="name another folder") from error
+
+
+def _check_output(output: Path) -> None:
+    if output.is_symlink() or output.exists():
         if not output.is_dir():
-            raise UsageProblem(f"output.adapter {output} is a file", hint="name a folder")
-        if any(output.iterdir()):
-            try:
-                verify_manifest(output)
-            except ManifestError as error:
-                raise UsageProblem(
-                    f"output.adapter {output} holds files that are not an adapter of cloudtune's ({error})",
-                    hint=f"move them away, or name another folder; an adapter of ours has a {MANIFEST_FILE}",
-                ) from error
-    place = output
+            raise UsageProblem(f"output.adapter {output} is not a folder", hint="name a folder")
+        strangers = not_ours(output)
+        if strangers:
+            raise UsageProblem(
+                f"output.adapter {output} holds what is not an adapter of cloudtune's: {', '.join(strangers[:3])}",
+                hint="move it away, or name another folder",
+            )
+    place = output.parent
     while not place.exists():
         place = place.parent
-    probe = place / f".cloudtune-write-test-{output.name[:40]}"
+    probe = place / f".{output.name}.incoming"  # the longest name that will be made
+    probe.mkdir(exist_ok=True)
+    probe.rmdir()
+
+
+def not_ours(folder: Path) -> list[str]:
+    """What a folder holds beside the files of an adapter of ours; empty for an empty folder."""
+    present = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+    if not present:
+        return []
     try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageProblem(f"output.adapter {output} cannot be written: {error.strerror or error}", hint="name another folder") from error
+        ours = {*verify_manifest(folder), MANIFEST_FILE}
+    except ManifestError:
+        return present
+    return [name for name in present if name not in ours]

@@ -19,8 +19,12 @@ _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 def check_model(job: Job) -> str:
     """Where the model will come from, in words. Raises ModelProblem when it cannot be had from here."""
     model = job.spec.model
-    folder = Path(job.folder, model).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(job.folder, model).expanduser()
+        local = folder.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelProblem(f"model {model[:200]!r} cannot be looked at: {error}") from error
+    if local:
         return _folder(folder)
     if model.startswith("kaggle:"):
         raise ModelProblem(f"model {model}: Kaggle's models are not built yet", hint="name the same model by its Hub id")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -102,7 +104,7 @@ def run(
     flags = {
         ("limits", "budget_usd"): budget,
         ("limits", "deadline"): deadline,
-        ("resources", "infra"): infra.split(",") if infra else None,
+        ("resources", "infra"): [place for place in infra.split(",") if place] if infra is not None else None,
         ("model",): model,
     }
     raise typer.Exit(running.run(job, flags, ask=not yes, dry_run=dry_run))
@@ -216,12 +218,20 @@ def pull(
 
 
 @app.command(rich_help_panel="Start")
-def schema() -> None:
-    """Print the JSON schema of cloudtune.yaml, for editors."""
+def schema(output: OutputOption = Format.JSON) -> None:
+    """Print the JSON schema of cloudtune.yaml, for editors. It is JSON either way."""
+    choose(output)
     from orchestrator.cli.output import print_json
     from orchestrator.spec.schema import job_schema
 
     print_json(job_schema())
+
+
+def _output_failed(error: OSError) -> int:
+    """The last resort: what was asked for could not be printed, or the system refused something nobody foresaw."""
+    with contextlib.suppress(OSError):  # stderr may be gone too
+        sys.stderr.write(f"error: {error}\n  being charged: see cloudtune cost\n")
+    os._exit(ExitCode.BUG)  # not sys.exit: flushing a broken stdout would raise once more
 
 
 def main() -> None:
@@ -240,6 +250,8 @@ def main() -> None:
         code = error.exit_code
     except BrokenPipeError:
         code = ExitCode.OK  # the reader of our output has seen enough
+    except OSError as error:
+        code = _output_failed(error)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     sys.exit(int(code or 0))

@@ -48,26 +48,26 @@ def preflight(job: Job) -> Checked:
     return Checked(prepared=prepared, offers=offers, policy=policy, fingerprint=fingerprint(job, prepared), sentence=prepared.sentence)
 
 
-def begin(ledger: Ledger, job: Job, checked: Checked) -> RunRecord:
-    """The unfinished run of this very job, or a new one, entered in the ledger with its upload written."""
+def begin(ledger: Ledger, job: Job, checked: Checked) -> tuple[RunRecord, bool]:
+    """(the run, whether it goes on): the unfinished run of this very job, or a new one, entered with its upload written."""
     earlier = [record for record in ledger.runs() if record.folder == job.folder]
     for record in earlier:
         state = ledger.state(record.run)
-        if state.outcome is not None and _receipt_seen(record):
+        if state.outcome is not None and (state.outcome != Outcome.SUCCEEDED or _receipt_seen(record)):
             continue
         if record.fingerprint == checked.fingerprint:
-            return record
+            return record, True
         if state.outcome is None:
             raise UsageProblem(
                 f"run {record.run} of this folder is not finished, and the job has changed since",
                 hint=f"cloudtune attach {record.run} finishes it as it was; cloudtune stop {record.run} ends it",
                 charged=f"{state.attempt.name}" if state.attempt is not None and state.attempt.open else "nothing",
             )
-    return _new_run(ledger, job, checked, _to_continue(ledger, earlier, checked.fingerprint))
+    return _new_run(ledger, job, checked, _to_continue(ledger, earlier, checked.fingerprint)), False
 
 
 def _receipt_seen(record: RunRecord) -> bool:
-    """A run that settled but whose receipt was never shown is finished by showing it, not by training again."""
+    """A run that succeeded but whose receipt was never shown is finished by showing it, not by training again."""
     return (run_dir(record.run) / "receipt.json").exists()
 
 

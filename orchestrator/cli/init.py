@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -33,9 +34,9 @@ def run(template: str | None, folder: Path | None) -> None:
     if template not in known:
         raise UsageProblem(f"there is no template {template!r}", hint=f"cloudtune init {' | '.join(known)}")
     target = folder or Path(template)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageProblem(f"{target} exists and is not empty", hint="name a new folder")
     try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UsageProblem(f"{target} exists and is not empty", hint="name a new folder")
         target.mkdir(parents=True, exist_ok=True)
         with resources.as_file(resources.files("task_templates").joinpath(template)) as source:
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
@@ -45,4 +46,4 @@ def run(template: str | None, folder: Path | None) -> None:
     if output.as_json():
         output.print_json({"folder": str(target), "files": files})
     else:
-        output.answers().print(f"{target}: {', '.join(files)}\nnext: cd {target} && cloudtune run", markup=False)
+        output.answers().print(f"{target}: {', '.join(files)}\nnext: cd {shlex.quote(str(target))} && cloudtune run", markup=False)

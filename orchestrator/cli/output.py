@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+WIDE_COLUMNS = 400  # where nobody looks at a screen, a row stays a line
+
+
 class Format(StrEnum):
     """Values of ``-o``."""
 
@@ -52,7 +55,8 @@ def answers() -> Console:
     """The console for what was asked for: stdout."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else WIDE_COLUMNS)
 
 
 def print_json(document: Any) -> None:

@@ -14,12 +14,13 @@ def print_receipt(document: dict[str, Any], folder: Path) -> None:
         output.print_json(document)
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in _rows(document, folder):
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     console = output.answers()
     console.print()
     console.print(table)

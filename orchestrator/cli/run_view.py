@@ -42,7 +42,10 @@ class RunView:
             from rich.progress import BarColumn, Progress, TextColumn
 
             self._progress = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[news]}"), console=self._console
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=30),
+                TextColumn("{task.fields[news]}", markup=False),
+                console=self._console,
             )
             self._progress.start()
             self._task = self._progress.add_task(f"run {self._record.run}", total=None, news="")
@@ -101,7 +104,7 @@ class RunView:
         if words != self._phase or (now - self._plain_at >= PLAIN_EVERY_S and state.phase is Phase.TRAINING):
             figures = _figures(state, self._left(state, now))
             done, total = _amount(state)
-            amount = f"{done}/{total}" if total and not figures else ""
+            amount = f"{done}/{total}" if total and "scoring" in words else ""
             self._say("  ".join(part for part in (words, amount, *figures) if part))
             self._plain_at = now
         self._phase = words

@@ -18,16 +18,17 @@ from orchestrator.cli import output, wiring
 from orchestrator.cli.begin import begin, preflight
 from orchestrator.cli.receipt_view import print_receipt
 from orchestrator.cli.run_view import RunView
-from orchestrator.errors import ExitCode, RunBusy, TeardownUnconfirmed, UsageProblem
+from orchestrator.errors import ExitCode, LedgerProblem, RunBusy, TeardownUnconfirmed, UsageProblem
 from orchestrator.ledger.journal import Ledger, RunLock, RunRecord, is_controlled, take_over
 from orchestrator.ledger.paths import config_dir, run_dir
 from orchestrator.ledger.receipt import exit_code, receipt
+from orchestrator.plan.offers import Offer
 from orchestrator.run.drive import drive
-from orchestrator.run.events import Reason
+from orchestrator.run.events import Outcome, Reason
 from orchestrator.run.ports import LeaseLost
 from orchestrator.run.state import RunState
 from orchestrator.spec.parse import JOB_FILE_NAMES, Key, find_job_file, load_job
-from trainer.contract import write_atomically
+from trainer.contract import ADAPTER_DIR, write_atomically
 
 RECEIPT_FILE = "receipt.json"
 FOLLOW_S = 1.0
@@ -38,7 +39,7 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
     job = load_job(_job_file(path, ask), flags=flags, user_config=config_dir() / "config.yaml")
     checked = preflight(job)
     console = output.messages()
-    console.print(checked.sentence)
+    console.print(checked.sentence, markup=False)
     if dry_run:
         if output.as_json():
             output.print_json(
@@ -48,8 +49,13 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
             output.answers().print(f"Would train on {checked.offers[0].title()}. Nothing was started.")
         return ExitCode.OK
     ledger = wiring.open_ledger()
-    record = begin(ledger, job, checked)
-    return _finish(ledger, record, conduct(ledger, record))
+    record, went_on = begin(ledger, job, checked)
+    state = conduct(ledger, record)
+    if went_on and state.outcome == Outcome.INTERRUPTED:  # what Ctrl-C left is cleared away; now the job itself goes on
+        write_atomically(run_dir(record.run) / RECEIPT_FILE, "{}")
+        record, _ = begin(ledger, job, checked)
+        state = conduct(ledger, record)
+    return _finish(record, state)
 
 
 def _job_file(path: Path | None, ask: bool) -> Path:
@@ -81,11 +87,18 @@ def conduct(ledger: Ledger, record: RunRecord) -> RunState:
         view.resume(state)
         try:
             return drive(journal, ports, controller=controller)
+        except LedgerProblem as error:
+            error.charged = _perhaps_charged(state.offers, record)
+            raise
         except LeaseLost as error:
             raise RunBusy(str(error), hint=f"cloudtune attach {record.run}") from error
 
 
-def _finish(ledger: Ledger, record: RunRecord, state: RunState) -> int:
+def _perhaps_charged(offers: tuple[Offer, ...], record: RunRecord) -> str:
+    return "nothing" if all(offer.free for offer in offers) else f"perhaps the instance of run {record.run}; its own timer ends it"
+
+
+def _finish(record: RunRecord, state: RunState) -> int:
     """Print the receipt, or say that the end is not proved."""
     if state.outcome is None:
         attempt = state.attempt
@@ -95,10 +108,29 @@ def _finish(ledger: Ledger, record: RunRecord, state: RunState) -> int:
             charged=f"perhaps {attempt.name}" if attempt else "unknown",
         )
     backend = state.offers[0].backend
-    document = receipt(state, output=str(wiring.record_output(record)), observer=wiring.observer_title(backend))
+    document = receipt(state, output=str(_installed(record, state)), observer=wiring.observer_title(backend))
     print_receipt(document, run_dir(record.run))
     write_atomically(run_dir(record.run) / RECEIPT_FILE, output.dump(document))
     return exit_code(state)
+
+
+def _installed(record: RunRecord, state: RunState) -> Path:
+    """Put the adapter where the job wants it, and say where it is. A run that ended early never replaces what is there."""
+    from orchestrator.backends.home import HomeEscrow, check_output
+
+    home, wanted = run_dir(record.run) / ADAPTER_DIR, wiring.record_output(record)
+    if not state.adapter:
+        return wanted
+    try:
+        if state.outcome != Outcome.SUCCEEDED and wanted.exists():
+            raise UsageProblem(f"{wanted} holds an earlier adapter, which a run that ended early does not replace")
+        check_output(wanted)
+        HomeEscrow(run_dir(record.run)).install(wanted)
+    except (UsageProblem, OSError) as error:
+        why = error.message if isinstance(error, UsageProblem) else f"{wanted}: {error.strerror or error}"
+        output.messages().print(f"{why}\nthe adapter is safe in {home}; cloudtune pull {record.run} --to DIR copies it", markup=False)
+        return home
+    return wanted
 
 
 def attach(given: str) -> int:
@@ -107,7 +139,7 @@ def attach(given: str) -> int:
     record = ledger.find(given)
     while True:
         try:
-            return _finish(ledger, record, conduct(ledger, record))
+            return _finish(record, conduct(ledger, record))
         except RunBusy:
             _watch(ledger, record)
 
@@ -140,7 +172,6 @@ def pull(given: str, to: Path | None) -> None:
     """The ``pull`` command: install the adapter that is safe at home."""
     from orchestrator.backends.home import HomeEscrow, check_output
     from orchestrator.run.ports import HashMismatch, Parcel
-    from trainer.contract import ADAPTER_DIR
 
     ledger = wiring.open_ledger()
     record = ledger.find(given)
@@ -148,14 +179,17 @@ def pull(given: str, to: Path | None) -> None:
     if not state.adapter:
         reason = "it has not finished" if state.outcome is None else f"it ended {state.outcome.value}"
         raise UsageProblem(f"run {record.run} has no adapter at home: {reason}", hint=f"cloudtune attach {record.run}")
-    target = to.absolute() if to is not None else wiring.record_output(record)
+    target = wiring.resolved(str(Path().absolute()), str(to)) if to is not None else wiring.record_output(record)
     check_output(target)
-    escrow = HomeEscrow(run_dir(record.run), target)
+    escrow = HomeEscrow(run_dir(record.run))
     try:
         files = escrow.verify(Parcel(cargo="adapter", step=0, place=run_dir(record.run) / ADAPTER_DIR))
     except HashMismatch as error:
         raise UsageProblem(f"run {record.run}: the copy at home is damaged: {error}") from error
-    escrow.install()
+    try:
+        escrow.install(target)
+    except OSError as error:
+        raise UsageProblem(f"{target} cannot be written: {error.strerror or error}", hint="--to another folder") from error
     if output.as_json():
         output.print_json({"run": record.run, "adapter": {"path": str(target), "sha256": files}})
     else:

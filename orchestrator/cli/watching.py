@@ -57,6 +57,7 @@ def _row(record: RunRecord, state: RunState) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("RUN", "WHAT", "WHERE", "STEP", "COST", "BEGAN", "JOB"):
@@ -64,7 +65,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         doing = row["doing"] if row["outcome"] or row["controlled"] else f"{row['doing']} (nobody watches: cloudtune attach {row['run']})"
         step = f"{row['step']}/{row['total_steps']}" if row["total_steps"] else ""
-        table.add_row(row["run"], doing, row["where"] or "", step, f"${row['cost_usd']:.2f}", row["began_at"], row["job"])
+        cells = (row["run"], doing, row["where"] or "", step, f"${row['cost_usd']:.2f}", row["began_at"], row["job"])
+        table.add_row(*(Text(cell) for cell in cells))
     output.answers().print(table)
 
 

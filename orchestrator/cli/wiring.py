@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator.cli import output
 from orchestrator.errors import MissingExtra, UsageProblem
 from orchestrator.ledger.database import FILE_NAME, Database
 from orchestrator.ledger.journal import Ledger, RunRecord
@@ -61,6 +62,8 @@ def local_policy() -> Policy:
 def offers_for(job: Job) -> tuple[tuple[Offer, ...], Policy]:
     """What this job may run on. Raises UsageProblem for places that are not built yet, MissingExtra without torch."""
     wanted = job.spec.resources.infra or ("local",)
+    if "local" in wanted and len(wanted) > 1:
+        output.messages().print(f"not built yet, left out: {', '.join(place for place in wanted if place != 'local')}", markup=False)
     unknown = [place for place in wanted if place != "local"]
     if "local" not in wanted:
         raise UsageProblem(f"--infra {unknown[0]} is not built yet", hint="--infra local trains on this machine, for $0")
@@ -71,12 +74,20 @@ def offers_for(job: Job) -> tuple[tuple[Offer, ...], Policy]:
 
 def output_folder(job: Job) -> Path:
     """Where the adapter goes, absolute."""
-    return Path(job.folder, job.spec.output.adapter)
+    return resolved(job.folder, job.spec.output.adapter)
 
 
 def record_output(record: RunRecord) -> Path:
     """The same, from the ledger."""
-    return Path(record.folder, msgspec.json.decode(record.spec, type=JobSpec).output.adapter)
+    return resolved(record.folder, msgspec.json.decode(record.spec, type=JobSpec).output.adapter)
+
+
+def resolved(folder: str, output: str) -> Path:
+    """An output folder with links followed. Raises UsageProblem when that leads nowhere."""
+    try:
+        return Path(folder, output).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageProblem(f"output.adapter {output[:200]!r} cannot be written: {error}", hint="name another folder") from error
 
 
 def ports_for(
@@ -92,7 +103,7 @@ def ports_for(
     from orchestrator.backends.home import HomeEscrow
 
     folder = run_dir(record.run)
-    escrow = HomeEscrow(folder, record_output(record))
+    escrow = HomeEscrow(folder)
     box = local_box(folder)
 
     def news(attempt: int, cursor: int, said: News) -> None:

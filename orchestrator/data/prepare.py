@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -50,7 +51,13 @@ def _canonical(spec: JobSpec, path: Path) -> tuple[list[Canonical], Shape]:
 
 
 def _convert(shape: Shape, row: Row, path: Path) -> Canonical:
-    return shape.convert(row.values, f"{path}:{row.line}")
+    place = f"{path}:{row.line}"
+    canonical = shape.convert(row.values, place)
+    try:
+        json.dumps(canonical, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise DataProblem(f"{place}: half of a character (a lone surrogate) is not text") from error
+    return canonical
 
 
 def _split(rows: list[Canonical], spec: JobSpec) -> tuple[list[Canonical], list[Canonical]]:

@@ -25,7 +25,11 @@ class Row:
 
 def read_rows(path: Path) -> Iterator[Row]:
     """All rows of a file, in order. Raises DataProblem naming file and line."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise DataProblem(f"dataset {str(path)[:200]!r} cannot be looked at: {error}") from error
+    if not there:
         raise DataProblem(f"dataset {path} does not exist", hint="check dataset.path; it is relative to the job file")
     if path.is_dir():
         raise DataProblem(f"dataset {path} is a folder; name one file of it", hint=f"readable are {', '.join(READABLE)}")
@@ -93,6 +97,8 @@ def _loads(text: str, path: Path, line: int) -> Any:
         raise DataProblem(f"{path}:{place}: not JSON: {error.msg} (column {error.colno})") from error
     except RecursionError as error:
         raise DataProblem(f"{path}:{line}: JSON nested too deeply") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise DataProblem(f"{path}:{line}: not usable JSON: {error}") from error
 
 
 def _object(value: Any, path: Path, line: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from typing import Any
 
@@ -44,6 +45,8 @@ def as_text(values: dict[str, Any], name: str, place: str) -> str:
     value = values[name]
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataProblem(f"{place}: {name!r} is {value}, not a number")
     if isinstance(value, (str, int, float)):
         return str(value)
     raise DataProblem(f"{place}: {name!r} is a {type(value).__name__}, not text")

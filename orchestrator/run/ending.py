@@ -48,8 +48,10 @@ def _save(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCom
 def _time_to_save(state: RunState, attempt: Attempt, now: float) -> bool:
     """The end may be postponed inside the budget, never beyond it; a free box is bounded by tries."""
     policy = state.policy
+    if state.offers[attempt.offer].free and attempt.failures.get("pull", 0) >= policy.max_pulls:
+        return False
     if attempt.life_s is None:
-        return attempt.failures.get("pull", 0) < policy.max_pulls
+        return True
     return elapsed_s(attempt, now) < attempt.life_s - policy.teardown_reserve_s
 
 

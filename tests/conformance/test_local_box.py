@@ -146,7 +146,7 @@ def test_a_fetched_checkpoint_is_verified_and_kept(box: LocalBox, tmp_path: Path
         (folder / "weights").write_bytes(bytes([step]))
         write_manifest(folder)
     (folder / "weights").write_bytes(b"torn")  # the newest is not what its manifest says
-    escrow = HomeEscrow(tmp_path / "home", tmp_path / "out")
+    escrow = HomeEscrow(tmp_path / "home")
     parcel = box.fetch(NAME, "checkpoint")
     assert parcel.step == 6 and escrow.verify(parcel)
     escrow.keep(parcel)
@@ -162,7 +162,7 @@ def test_what_does_not_match_its_hash_is_refused(box: LocalBox, tmp_path: Path) 
     write_manifest(adapter)
     parcel = box.fetch(NAME, "adapter")
     (parcel.place / "adapter_model.safetensors").write_bytes(b"Weights")
-    escrow = HomeEscrow(tmp_path / "home", tmp_path / "out")
+    escrow = HomeEscrow(tmp_path / "home")
     with pytest.raises(HashMismatch, match="does not match its hash"):
         escrow.verify(parcel)
     manifest = json.loads((parcel.place / "manifest.json").read_text())

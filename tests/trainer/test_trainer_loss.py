@@ -101,7 +101,13 @@ def test_classification_learns_and_its_adapter_says_its_labels(box: Box) -> None
     held = [json.loads(line) for line in (box.folder / "eval.jsonl").read_text().splitlines()]
     for name, part in (("train", rows), ("eval", held)):
         write_rows(box.folder / f"{name}.jsonl", [{"text": row["prompt"], "label": row["label"]} for row in part])
-    box.configure(task="classification", quantization="nf4", training={"learning_rate": 2e-2, "num_train_epochs": 4.0}, save_steps=0)
+    box.configure(
+        task="classification",
+        quantization="nf4",
+        lora={"r": 4, "alpha": 8, "dropout": 0.0},
+        training={"learning_rate": 2e-2, "num_train_epochs": 4.0},
+        save_steps=0,
+    )
     code, said = box.attempt()
     assert code is ExitCode.DONE
     assert said["evaluation"]["metric"] == "accuracy"

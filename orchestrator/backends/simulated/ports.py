@@ -161,7 +161,9 @@ class SimulatedCloud:
         result = None
         if report["exit"] is not None:
             after = Evaluation(metric="accuracy", rows=100, before=0.5, after=0.5 + 0.4 * report["step"] / total)
-            result = JobResult(exit_code=report["exit"], reason="simulated", steps=report["step"], training_s=60.0, evaluation=after)
+            result = JobResult(
+                exit_code=report["exit"], reason="simulated", steps=report["step"], training_s=report["training_s"], evaluation=after
+            )
         self._done()
         return News(cursor=cursor + 1, raw=b".\n", lines=lines, result=result, lost=report["lost"] and result is None)
 

@@ -152,7 +152,7 @@ class World:
             job.killed_at = machine.reboots_at
         at = min(self.now, job.killed_at)
         if self.offers[machine.offer].usable_gib < self.task.needed_gib and at >= job.started_at + LOAD_S:
-            return {"step": 0, "checkpoint": machine.kept_step, "exit": ExitCode.OUT_OF_MEMORY, "lost": False}
+            return {"step": 0, "checkpoint": machine.kept_step, "exit": ExitCode.OUT_OF_MEMORY, "lost": False, "training_s": 0.0}
         total, step_s = self.task.total_steps, self.task.step_s[machine.offer]
         finish_at = job.started_at + LOAD_S + (total - job.from_step) * step_s
         stop_at = min(job.soft_stop_at, job.asked_at)
@@ -165,7 +165,8 @@ class World:
         if at >= last_at:
             done = finish_at <= stop_at
             step, code = (total, ExitCode.DONE) if done else (step_by(stop_at), ExitCode.STOPPED)
-            return {"step": step, "checkpoint": step, "exit": code, "lost": False}
+            training_s = min(finish_at, stop_at) - job.started_at - LOAD_S
+            return {"step": step, "checkpoint": step, "exit": code, "lost": False, "training_s": max(0.0, training_s)}
         step = step_by(min(at, stop_at))
         kept = max(machine.kept_step, job.from_step, step // self.task.checkpoint_steps * self.task.checkpoint_steps)
         return {"step": step, "checkpoint": kept, "exit": None, "lost": job.killed_at <= self.now}
