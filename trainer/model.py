@@ -78,7 +78,9 @@ def _offline_asked() -> bool:
 
 def _reachable() -> bool:
     """Can the Hub, or the proxy on the way to it, be connected to? Answers within PROBE_TIMEOUT_S, name look-up included."""
-    target = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    from huggingface_hub.constants import ENDPOINT
+
+    target = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or ENDPOINT
     parts = urlsplit(target if "//" in target else f"//{target}")
     address = (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443))
     found: list[bool] = []

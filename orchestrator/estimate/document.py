@@ -1,4 +1,4 @@
-"""The estimate as the JSON document that DESIGN.md, section 7, promises to other programs."""
+"""The estimate as the JSON document that other programs rely on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Peak memory of one GPU, by component, with a stated band: pure arithmetic, no torch.
 
-The peak is the largest of four moments of a training step (DESIGN.md, section 7 names the components):
+The peak is the largest of four moments of a training step (``COMPONENTS`` names what each is made of):
 
 * ``loss``: every layer's kept tensors (or checkpoints) and the logits are there, gradients are not yet;
 * ``layer``: backward through the last layer, with its recomputed tensors under checkpointing;

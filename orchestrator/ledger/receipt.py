@@ -19,7 +19,7 @@ def iso(at: float | None) -> str | None:
 
 
 def receipt(state: RunState, *, output: str, observer: str) -> dict[str, Any]:
-    """The receipt of a settled run, in the shape of DESIGN section 7. ``output``: where the adapter was put."""
+    """The receipt of a settled run, in the shape that other programs rely on. ``output``: where the adapter was put."""
     result = state.result
     scores = result.evaluation if result is not None else None
     evaluation = None

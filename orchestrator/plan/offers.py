@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-# who ends the instance when nobody is watching; DESIGN words, strongest first
+# who ends the instance when nobody is watching, strongest first
 Guard = Literal["create-time", "native", "account-key-on-host", "none"]
 
 
