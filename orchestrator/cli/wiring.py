@@ -49,6 +49,7 @@ def local_policy() -> Policy:
         pull_reserve_s=10.0,
         teardown_reserve_s=10.0,
         useful_s=10.0,
+        max_resubmits=20,  # starting again here costs nothing but time
         poll_s=0.5,
         look_s=10.0,
         round_s=1.0,

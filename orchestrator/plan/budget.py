@@ -36,7 +36,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rate_tolerance: float = 0.02  # a read-back rate may exceed the offer's by this share
     max_attempts: int = 12  # attempts of one run
     max_tries_per_offer: int = 3  # failed attempts on one offer
-    max_resubmits: int = 3  # times a lost job is started again on the same box
+    max_resubmits: int = 3  # times in a row that a lost job is started again on the same box without getting further
     max_uploads: int = 5
     max_pulls: int = 6
     checkpoint_pull_s: float = 300.0  # at most one checkpoint is pulled home in so long

@@ -56,7 +56,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     armed: bool = False
     uploaded: bool = False
     submitted_at: float | None = None
-    submits: int = 0
+    submits: int = 0  # in a row without a newer checkpoint on the box in between
+    submit_step: int = 0  # newest checkpoint on the box at the last submit
     cursor: int = 0
     step: int = 0
     total_steps: int = 0
@@ -266,7 +267,8 @@ def _intended(state: RunState, command: ev.AnyCommand, at: float) -> RunState:
     if isinstance(command, ev.Arm):  # from the intent on: it may take effect although nobody hears of it
         return _with(state, attempt, timer_s=max(attempt.timer_s or 0.0, elapsed_s(attempt, at) + command.life_s))
     if isinstance(command, ev.Submit):
-        return _with(state, attempt, submits=attempt.submits + 1)
+        further = attempt.box_checkpoint_step > attempt.submit_step
+        return _with(state, attempt, submits=1 if further else attempt.submits + 1, submit_step=attempt.box_checkpoint_step)
     return state
 
 

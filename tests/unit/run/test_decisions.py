@@ -231,6 +231,8 @@ def test_a_lost_job_is_started_again_a_bounded_number_of_times() -> None:
     assert isinstance(next_of(*RUNNING, ev.JobLost(at=6.0, attempt=1)), ev.Submit)
     again = [ev.Intended(at=6.0, command=ev.Submit(attempt=1, name=NAME, stop_in_s=1.0, checkpoint_step=0))] * POLICY.max_resubmits
     assert dooms(*RUNNING, *again, ev.JobLost(at=6.0, attempt=1)) == Reason.TRAINER_CRASHED
+    further = ev.Progressed(at=6.0, attempt=1, cursor=1, step=5, checkpoint_step=5)
+    assert dooms(*RUNNING, *again, further, again[0], ev.JobLost(at=6.0, attempt=1)) is None, "it gets further each time"
 
 
 @pytest.mark.parametrize(
