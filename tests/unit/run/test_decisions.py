@@ -271,6 +271,7 @@ def test_a_free_box_is_bounded_by_tries() -> None:
     plan = planned(FREE, cap=None)
     free = [create(life_s=None, timer_s=None), *RUNNING[1:], ended(0), doomed(9.0, Reason.COMPLETED)]
     failures = [ev.Failed(at=10.0 + i, attempt=1, action="pull", detail="d") for i in range(POLICY.max_pulls)]
+    assert isinstance(next_of(*free, *failures[:-1], now=500.0, plan=plan), ev.Pull)
     assert isinstance(next_of(*free, *failures, now=500.0, plan=plan), ev.Destroy)
 
 
