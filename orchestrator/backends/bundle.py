@@ -37,7 +37,7 @@ def fingerprint(job: Job, prepared: Prepared) -> str:
     return digest.hexdigest()
 
 
-def trainer_config(spec: JobSpec, prepared: Prepared, model: str, policy_save_steps: int) -> TrainerConfig:
+def trainer_config(spec: JobSpec, prepared: Prepared, model: str) -> TrainerConfig:
     """The trainer's config for a job; paths are relative to the folder of the config file."""
     loop = {name: getattr(spec.training, name) for name in LoopConfig.__dataclass_fields__}
     return TrainerConfig(
@@ -50,7 +50,7 @@ def trainer_config(spec: JobSpec, prepared: Prepared, model: str, policy_save_st
         lora=LoraConfig(r=spec.lora.r, alpha=spec.lora.alpha, dropout=spec.lora.dropout, target_modules=spec.lora.target_modules),
         training=LoopConfig(**loop),
         out_dir=f"../{WORK_DIR}",
-        save_steps=policy_save_steps,
+        save_steps=spec.training.save_steps,
         eval_before=spec.evaluation.before,
         sample_prompts=spec.evaluation.samples,
     )
@@ -65,7 +65,7 @@ def write_bundle(folder: Path, job: Job, prepared: Prepared) -> None:
     model = job.spec.model
     if Path(job.folder, model).is_dir():
         model = str(Path(job.folder, model).resolve())
-    write_atomically(folder / CONFIG_FILE, dump_config(trainer_config(job.spec, prepared, model, job.spec.training.save_steps)))
+    write_atomically(folder / CONFIG_FILE, dump_config(trainer_config(job.spec, prepared, model)))
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> bytes:

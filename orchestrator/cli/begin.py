@@ -17,6 +17,7 @@ from orchestrator.backends.models import check_model
 from orchestrator.cli import wiring
 from orchestrator.data.prepare import Prepared, prepare
 from orchestrator.errors import UsageProblem
+from orchestrator.ledger.corrections import corrected, corrections
 from orchestrator.ledger.journal import Ledger, RunRecord
 from orchestrator.ledger.paths import private, run_dir
 from orchestrator.plan.budget import Policy
@@ -26,6 +27,8 @@ from orchestrator.run.selection import run_id
 from orchestrator.run.state import RunState
 from orchestrator.spec.jobspec import Job
 from trainer.contract import CHECKPOINT_DIR, newest_checkpoint
+
+RECEIPT_FILE = "receipt.json"  # in the run's folder, once its receipt was shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,7 @@ def begin(ledger: Ledger, job: Job, checked: Checked) -> tuple[RunRecord, bool]:
 
 def _receipt_seen(record: RunRecord) -> bool:
     """A run that succeeded but whose receipt was never shown is finished by showing it, not by training again."""
-    return (run_dir(record.run) / "receipt.json").exists()
+    return (run_dir(record.run) / RECEIPT_FILE).exists()
 
 
 def _to_continue(ledger: Ledger, earlier: list[RunRecord], wanted: str) -> tuple[RunRecord, RunState] | None:
@@ -80,6 +83,14 @@ def _to_continue(ledger: Ledger, earlier: list[RunRecord], wanted: str) -> tuple
     if state.outcome == Outcome.SUCCEEDED or newest_checkpoint(run_dir(same[0].run) / CHECKPOINT_DIR) is None:
         return None
     return same[0], state
+
+
+def _as_learned(ledger: Ledger, job: Job, offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
+    """The offers with their expected times corrected by earlier runs, unless the job switches that off."""
+    if not job.spec.resources.correct_estimates or all(offer.expected_s is None for offer in offers):
+        return offers
+    known = corrections(ledger.state(record.run) for record in ledger.runs())
+    return tuple(corrected(offer, known) for offer in offers)
 
 
 def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunRecord, RunState] | None) -> RunRecord:
@@ -106,7 +117,7 @@ def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunReco
         run=run,
         installation=ledger.database.installation(),
         fingerprint=checked.fingerprint,
-        offers=checked.offers,
+        offers=_as_learned(ledger, job, checked.offers),
         cap_usd=job.spec.limits.budget_usd,
         deadline_s=job.spec.limits.deadline_s,
         policy=checked.policy,

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.cli import output, wiring
-from orchestrator.cli.begin import begin, preflight
+from orchestrator.cli.begin import RECEIPT_FILE, begin, preflight
 from orchestrator.cli.receipt_view import print_receipt
 from orchestrator.cli.run_view import RunView
 from orchestrator.errors import ExitCode, LedgerProblem, RunBusy, TeardownUnconfirmed, UsageProblem
@@ -30,7 +30,6 @@ from orchestrator.run.state import RunState
 from orchestrator.spec.parse import JOB_FILE_NAMES, Key, find_job_file, load_job
 from trainer.contract import ADAPTER_DIR, write_atomically
 
-RECEIPT_FILE = "receipt.json"
 FOLLOW_S = 1.0
 
 
@@ -52,7 +51,6 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
     record, went_on = begin(ledger, job, checked)
     state = conduct(ledger, record)
     if went_on and state.outcome == Outcome.INTERRUPTED:  # what Ctrl-C left is cleared away; now the job itself goes on
-        write_atomically(run_dir(record.run) / RECEIPT_FILE, "{}")
         record, _ = begin(ledger, job, checked)
         state = conduct(ledger, record)
     return _finish(record, state)

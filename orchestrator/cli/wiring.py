@@ -63,11 +63,11 @@ def local_policy() -> Policy:
 def offers_for(job: Job) -> tuple[tuple[Offer, ...], Policy]:
     """What this job may run on. Raises UsageProblem for places that are not built yet, MissingExtra without torch."""
     wanted = job.spec.resources.infra or ("local",)
-    if "local" in wanted and len(wanted) > 1:
-        output.messages().print(f"not built yet, left out: {', '.join(place for place in wanted if place != 'local')}", markup=False)
-    unknown = [place for place in wanted if place != "local"]
+    unbuilt = [place for place in wanted if place != "local"]
     if "local" not in wanted:
-        raise UsageProblem(f"--infra {unknown[0]} is not built yet", hint="--infra local trains on this machine, for $0")
+        raise UsageProblem(f"--infra {unbuilt[0]} is not built yet", hint="--infra local trains on this machine, for $0")
+    if unbuilt:
+        output.messages().print(f"not built yet, left out: {', '.join(unbuilt)}", markup=False)
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("training on this machine", "train")
     return (local_offer(),), local_policy()
