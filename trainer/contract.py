@@ -52,12 +52,13 @@ class ExitCode(IntEnum):
     DIVERGED = 21  # the loss is not a number; last good checkpoint kept
     DISK_FULL = 22  # no room for a checkpoint or the adapter
     BUSY = 23  # another supervisor owns this work folder
+    UNFIT_BOX = 24  # this machine cannot do it: no GPU, a driver too old, no disk, packages that do not install
 
 
 class Kind:
     """The kinds of progress lines. Every line holds ``v`` (contract version), ``t`` (unix seconds) and ``kind``."""
 
-    PHASE = "phase"  # name: loading | evaluating_before | training | evaluating_after | saving
+    PHASE = "phase"  # name: preparing | installing | downloading | loading | evaluating_before | training | evaluating_after | saving
     PLAN = "plan"  # total_steps, train_rows, eval_rows, tokens_per_epoch, device, precision, quantization
     RESUMED = "resumed"  # step: training goes on after this step
     STEP = "step"  # step, total_steps, epoch, loss, learning_rate, grad_norm, tokens, tokens_per_s, peak_memory_bytes
@@ -131,6 +132,7 @@ class TrainerConfig:
     sample_prompts: int = 3  # held-out prompts answered before and after, for unlabelled text
     soft_deadline_at: float | None = None  # unix seconds: by then everything must be saved and ended
     threads: int = 0  # CPU threads; 0: the library's default
+    require_gpu: bool = False  # a paid box on which torch sees no GPU ends at once instead of training on its processor
 
     @property
     def checkpoints_path(self) -> Path:

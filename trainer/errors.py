@@ -19,6 +19,10 @@ class DivergedError(RuntimeError):
     """The loss is not a number, several steps in a row."""
 
 
+class UnfitBoxError(RuntimeError):
+    """This machine cannot do the job; the message says what it lacks."""
+
+
 class BusyError(RuntimeError):
     """Another process owns the work folder."""
 
@@ -49,6 +53,7 @@ def _own_code(error: BaseException) -> ExitCode:
         (ModelError, ExitCode.NO_MODEL),
         (DivergedError, ExitCode.DIVERGED),
         (BusyError, ExitCode.BUSY),
+        (UnfitBoxError, ExitCode.UNFIT_BOX),
         (MemoryError, ExitCode.OUT_OF_MEMORY),
     )
     for kind, code in kinds:

@@ -16,6 +16,7 @@ Exit codes (``trainer.contract.ExitCode``):
 21  the loss is not a number; the last good checkpoint is kept
 22  no room on the disk
 23  another supervisor owns the work folder
+24  this machine cannot do it: no GPU, a driver too old, no disk, packages that do not install
 ==  ================================================================================
 """
 
