@@ -1,7 +1,7 @@
 """Run a command beside a Vast rig:
 
-    python -m tests.rigs.vast [--home FOLDER] -- COMMAND ...     exit code of COMMAND; the rig's truth is printed to stderr
-    python -m tests.rigs.vast --bake                             only bake the instances' image
+python -m tests.rigs.vast [--home FOLDER] -- COMMAND ...     exit code of COMMAND; the rig's truth is printed to stderr
+python -m tests.rigs.vast --bake                             only bake the instances' image
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from tests.rigs.vast.rig import VastRig, reason_missing
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.rigs.vast", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.rigs.vast", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bake", action="store_true", help="bake the image and stop")
     parser.add_argument("--home", type=Path, help="HOME of COMMAND (default: a fresh one)")
     parser.add_argument("command", nargs="*", metavar="COMMAND")

@@ -13,7 +13,18 @@ from pathlib import Path
 from tests.rigs.vast import market
 from tests.rigs.vast.market import Offer
 
-COLUMNS = "InstanceType AcceleratorName AcceleratorCount vCPUs MemoryGiB Price Region GpuInfo SpotPrice HostingType".split()
+COLUMNS = [
+    "InstanceType",
+    "AcceleratorName",
+    "AcceleratorCount",
+    "vCPUs",
+    "MemoryGiB",
+    "Price",
+    "Region",
+    "GpuInfo",
+    "SpotPrice",
+    "HostingType",
+]
 # An instance type is rounded down to this, or every host would be a type of its own (vastai/utils.py, "chunked").
 CPUS, MEMORY_MIB = 32, 65536
 REGIONS = {"US": "NA", "ES": "EU"}
@@ -47,7 +58,11 @@ def seed_catalogs(home: Path, offers: Iterable[Offer] = market.DEFAULT) -> None:
         }
     _write(folder / "vast" / "vms.csv", COLUMNS, rows.values())
     names = sorted({str(row["AcceleratorName"]) for row in rows.values()})
-    _write(folder / "common" / "accelerators.csv", ["AcceleratorName", "Clouds"], [{"AcceleratorName": name, "Clouds": "vast"} for name in names])
+    _write(
+        folder / "common" / "accelerators.csv",
+        ["AcceleratorName", "Clouds"],
+        [{"AcceleratorName": name, "Clouds": "vast"} for name in names],
+    )
 
 
 def _gpu_info(offer: Offer) -> dict[str, object]:

@@ -42,7 +42,7 @@ class Cloud:
     # --- keys
 
     def who(self, key: str) -> str | int:
-        """"account", or the id of the instance whose own key this is. Refused (401) for any other."""
+        """ "account", or the id of the instance whose own key this is. Refused (401) for any other."""
         if secrets.compare_digest(key, self.account_key):
             return "account"
         with self.lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from tests.rigs.vast.market import HOURS_PER_MONTH, Offer
@@ -61,7 +62,7 @@ class Contract:
     def gpu_billed_s(self, now: float) -> float:
         end = now if self.ended_at is None else self.ended_at
         marks = [*self.history, (end, "end")]
-        return sum(later - at for (at, status), (later, _) in zip(marks, marks[1:], strict=False) if status in GPU_BILLED)
+        return sum(later - at for (at, status), (later, _) in pairwise(marks) if status in GPU_BILLED)
 
     def bill_usd(self, now: float) -> float:
         """Storage from creation to the end, the GPUs while running; by the second, unrounded."""

@@ -205,7 +205,10 @@ def handler_for(api: Api, log: Callable[[str], None]) -> type[BaseHTTPRequestHan
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            try:
+                self.wfile.write(data)
+            except BrokenPipeError:
+                log(f"{self.command} {url.path}: the client was gone before the answer")  # an instance that destroyed itself
 
         do_GET = do_PUT = do_POST = do_DELETE = go  # noqa: N815
 

@@ -78,7 +78,10 @@ class Machine:
         for part in ("u", "w", "hu", "hw"):
             (self.folder / "d" / part).mkdir()
         env = {"HOME": image.HOME, "PATH": _PATH, **self.env}
-        self._write("/etc/passwd", re.sub(r"(?m)^(root:[^:]*:0:0:[^:]*):[^:]*:[^:]*$", rf"\1:{image.HOME}:/bin/bash", Path("/etc/passwd").read_text()))
+        self._write(
+            "/etc/passwd",
+            re.sub(r"(?m)^(root:[^:]*:0:0:[^:]*):[^:]*:[^:]*$", rf"\1:{image.HOME}:/bin/bash", Path("/etc/passwd").read_text()),
+        )
         self._write("/etc/hosts", f"127.0.0.1 localhost {self.hostname}\n")
         self._write("/etc/ssh/sshd_config", _SSHD)
         self._write("/.rig/environment", "".join(f"{name}={_quoted(value)}\n" for name, value in env.items()))
@@ -110,7 +113,15 @@ class Machine:
     def _boot(self, halted: threading.Event) -> None:
         if halted.wait(self.boot_s):
             return
-        places = [str(self.folder), str(self.baked.home), image.HOME, str(self.baked.wheelhouse), image.WHEELHOUSE, str(self.api_socket), self.hostname]
+        places = [
+            str(self.folder),
+            str(self.baked.home),
+            image.HOME,
+            str(self.baked.wheelhouse),
+            image.WHEELHOUSE,
+            str(self.api_socket),
+            self.hostname,
+        ]
         argv = ["unshare", *_SPACES, "--fork", "--kill-child", "--", "sh", "-eu", "-c", _ENTER, "boot", *places]
         with (self.folder / "console.log").open("ab") as console:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)

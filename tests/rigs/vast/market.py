@@ -85,7 +85,17 @@ class Offer:
 
 DEFAULT: tuple[Offer, ...] = (
     # Sorted by score the A100 comes first: a client whose filters are lost on the way rents it.
-    Offer(id=103, gpu_name="A100 SXM4", dph_base=0.85, min_bid=0.50, gpu_ram=81920, score=900.0, disk_space=900.0, cpu_ram=262144, compute_cap=800),
+    Offer(
+        id=103,
+        gpu_name="A100 SXM4",
+        dph_base=0.85,
+        min_bid=0.50,
+        gpu_ram=81920,
+        score=900.0,
+        disk_space=900.0,
+        cpu_ram=262144,
+        compute_cap=800,
+    ),
     Offer(id=102, gpu_name="RTX 4090", dph_base=0.34, min_bid=0.20, gpu_ram=24564, score=500.0),
     Offer(id=104, gpu_name="RTX 4090", dph_base=0.39, min_bid=0.24, gpu_ram=24564, score=480.0, geolocation="Utah, US"),
     Offer(id=105, gpu_name="RTX 4090", dph_base=0.44, min_bid=0.26, gpu_ram=24564, score=450.0, geolocation="Spain, ES"),

@@ -1,8 +1,8 @@
 """The rig as one object: it starts the emulator in namespaces of its own, runs commands beside it, and ends all it started.
 
-    with VastRig() as rig:
-        rig.run(["vastai", "show", "instances"])
-        rig.truth()
+with VastRig() as rig:
+    rig.run(["vastai", "show", "instances"])
+    rig.truth()
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class VastRig:
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
         argv += [sys.executable, "-m", "tests.rigs.vast.emulator", str(self.folder)]
         with (self.folder / "emulator.log").open("ab") as log:
-            process = subprocess.Popen(self.netns.enter(argv), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                self.netns.enter(argv), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         deadline = time.monotonic() + START_BOUND_S
         while not (self.folder / "ready").exists():
             if process.poll() is not None or time.monotonic() > deadline:
