@@ -1,0 +1,64 @@
+"""The rig's side door into the emulator: one JSON line in, one out, over a Unix socket that only root can open. No client knows of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.rigs.vast.cloud import Cloud, Refused
+from tests.rigs.vast.market import Offer
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Answers {"do": what, ...}: truth, offers, misbehave, preempt, vanish, reboot."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path, cloud: Cloud) -> None:
+        super().__init__(str(path), _Handler)
+        self.cloud = cloud
+
+    def act(self, do: str, arguments: dict[str, Any]) -> Any:
+        cloud = self.cloud
+        with cloud.lock:
+            if do == "truth":
+                return cloud.truth()
+            if do == "offers":
+                if "set" in arguments:
+                    cloud.offers = [Offer(**one) for one in arguments["set"]]
+                return [asdict(offer) for offer in cloud.offers]
+            if do == "misbehave":
+                cloud.faults = cloud.faults.changed(**arguments)
+                return asdict(cloud.faults)
+            if do in ("preempt", "vanish", "reboot"):
+                return getattr(cloud, do)(int(arguments["id"]))
+        raise ValueError(f"the rig cannot {do}")
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: Server
+
+    def handle(self) -> None:
+        request = json.loads(self.rfile.readline())
+        try:
+            answer: dict[str, Any] = {"answer": self.server.act(request.pop("do"), request)}
+        except (ValueError, TypeError, KeyError, Refused) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+def ask(path: Path, do: str, **arguments: Any) -> Any:
+    """What the emulator answers. Raises RuntimeError with what it refused."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(path))
+        client.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
+        with client.makefile() as file:
+            answer = json.loads(file.readline())
+    if "error" in answer:
+        raise RuntimeError(answer["error"])
+    return answer["answer"]
