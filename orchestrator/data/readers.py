@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -40,7 +41,7 @@ def scan(sources: list[Source], reading: Reading) -> Iterator[Row | BadRow]:
             yield from _READERS[source.kind](source, reading)
         except UnicodeDecodeError as error:
             raise DataProblem(f"{source.name}: not {error.encoding} text (byte {error.start})", hint="state dataset.encoding") from error
-        except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
             raise DataProblem(f"{source.name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -208,7 +209,7 @@ def _sniffed(source: Source) -> Source:
     try:
         with source.open() as handle:
             head = handle.read(4096)
-    except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
         raise DataProblem(f"{source.name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     name, start = source.name, head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if head.startswith(b"version https://git-lfs"):
