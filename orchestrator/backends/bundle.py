@@ -23,6 +23,7 @@ EVAL_FILE = "eval.jsonl"
 JOB_DIR = "job"  # on the box: config and rows
 WORK_DIR = "work"  # on the box: what the trainer writes
 TRAINER_DIR = "trainer"  # on the box: the code
+_LATER_KEYS = ("chosen", "rejected", "encoding", "drop_bad_rows")
 
 
 def fingerprint(job: Job, prepared: Prepared) -> str:
@@ -30,6 +31,9 @@ def fingerprint(job: Job, prepared: Prepared) -> str:
     spec: dict[str, Any] = msgspec.to_builtins(job.spec)
     for section in ("limits", "resources", "output"):
         spec.pop(section)
+    for key in _LATER_KEYS:  # a key that came later and says nothing must not change what a job was called before
+        if spec["dataset"][key] in (None, False):
+            spec["dataset"].pop(key)
     digest = hashlib.sha256(json.dumps([spec, job.folder], sort_keys=True).encode())
     for part in (prepared.train, prepared.held_out):
         digest.update(_lines(part))

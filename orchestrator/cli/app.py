@@ -111,6 +111,20 @@ def run(
 
 
 @app.command(rich_help_panel="Start")
+def check(
+    job: JobArgument = None,
+    drop_bad_rows: Annotated[bool, typer.Option("--drop-bad-rows", help="List bad rows in dropped.jsonl and go on without them")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="No network at all")] = False,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Read every row of the dataset and name what cannot be used, by file and line; rents nothing."""
+    choose(output)
+    from orchestrator.cli import checking
+
+    raise typer.Exit(checking.check(job, drop_bad_rows=drop_bad_rows, offline=offline))
+
+
+@app.command(rich_help_panel="Start")
 def estimate(
     job: JobArgument = None,
     gpu: Annotated[str, typer.Option("--gpu", help="The card to draw the picture for")] = "T4",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.data.readers import Row, read_rows
+from orchestrator.data.readers import BadRow, Reading, Row, scan
 from orchestrator.data.shape import Canonical, Shape, shape_of
-from orchestrator.errors import DataProblem
+from orchestrator.data.sources import find_sources
+from orchestrator.data.template import Template
+from orchestrator.errors import DataProblem, UsageProblem
 from orchestrator.spec.jobspec import Job, JobSpec
 
 
@@ -24,16 +27,37 @@ class Prepared:
     sentence: str  # what was found, for a person
 
 
-def prepare(job: Job) -> Prepared:
-    """Read, check, convert and split. Raises DataProblem or UsageProblem; the split depends on the seed alone."""
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """Where a job's dataset lies on this machine."""
+
+    train: Path
+    held_out: Path | None = None
+    root: Path | None = None  # links inside a folder may lead this far
+
+    @classmethod
+    def beside(cls, job: Job) -> Located:
+        """As the job says it: relative to the job file."""
+        data = job.spec.dataset
+        return cls(train=Path(job.folder, data.path), held_out=None if data.eval_path is None else Path(job.folder, data.eval_path))
+
+
+def prepare(job: Job, located: Located | None = None) -> Prepared:
+    """Read, check, convert and split. Raises DataProblem or UsageProblem; the split depends on the seed alone.
+
+    ``located``: where the dataset lies on this machine, when the job names it by a Hub id or a Kaggle path.
+    """
     spec = job.spec
-    path = Path(job.folder, spec.dataset.path)
-    rows, shape = _canonical(spec, path)
+    if spec.task in ("reward", "dpo"):
+        raise UsageProblem(f"task {spec.task} is not built yet", hint="sft and classification are")
+    places = located or Located.beside(job)
+    path = places.train
+    rows, shape = _canonical(spec, path, places.root)
     if spec.dataset.max_rows is not None and len(rows) > spec.dataset.max_rows:
         keep = sorted(random.Random(spec.training.seed).sample(range(len(rows)), spec.dataset.max_rows))  # noqa: S311
         rows = [rows[i] for i in keep]
-    if spec.dataset.eval_path is not None:
-        train, held_out = rows, _canonical(spec, Path(job.folder, spec.dataset.eval_path))[0][: spec.dataset.eval_rows or None]
+    if places.held_out is not None:
+        train, held_out = rows, _canonical(spec, places.held_out, places.root)[0][: spec.dataset.eval_rows or None]
     else:
         train, held_out = _split(rows, spec)
     labels = _labels(spec, train, held_out, path) if shape.labelled else ()
@@ -42,16 +66,38 @@ def prepare(job: Job) -> Prepared:
     return Prepared(train=tuple(train), held_out=tuple(held_out), labels=labels, sentence=sentence)
 
 
-def _canonical(spec: JobSpec, path: Path) -> tuple[list[Canonical], Shape]:
-    read = list(read_rows(path))
-    if not read:
+def _canonical(spec: JobSpec, path: Path, root: Path | None) -> tuple[list[Canonical], Shape]:
+    shape: Shape | None = None
+    rows = []
+    for row in scan(find_sources(path, root=root), reading_of(spec)):
+        try:
+            if isinstance(row, BadRow):
+                raise row.problem()
+            if shape is None:
+                shape = shape_of(spec, list(row.values), str(path))
+            rows.append(convert_row(shape, row))
+        except DataProblem:
+            if not spec.dataset.drop_bad_rows:
+                raise
+    if shape is None or not rows:
         raise DataProblem(f"dataset {path} has no rows")
-    shape = shape_of(spec, list(read[0].values), str(path))
-    return [_convert(shape, row, path) for row in read], shape
+    return rows, shape
 
 
-def _convert(shape: Shape, row: Row, path: Path) -> Canonical:
-    place = f"{path}:{row.line}"
+def reading_of(spec: JobSpec, on_bytes: Callable[[int], None] = lambda count: None) -> Reading:
+    """How the job wants its dataset read."""
+    data = spec.dataset
+    wanted = {name for name in (data.label, data.chosen, data.rejected) if name is not None}
+    for key in ("prompt", "completion", "text"):
+        template = getattr(data, key)
+        if template is not None:
+            wanted |= Template(template, f"dataset.{key}").columns
+    return Reading(encoding=data.encoding, wanted=frozenset(wanted), on_bytes=on_bytes)
+
+
+def convert_row(shape: Shape, row: Row) -> Canonical:
+    """The canonical row. Raises DataProblem naming file and line."""
+    place = row.place
     canonical = shape.convert(row.values, place)
     try:
         json.dumps(canonical, ensure_ascii=False).encode()

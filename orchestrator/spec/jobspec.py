@@ -28,10 +28,17 @@ def duration_s(text: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    path: Annotated[str, Meta(min_length=1, description="file (csv, tsv, json, jsonl), relative to the job file")]
+    path: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="file (csv, tsv, json, jsonl, parquet, txt, zip) or folder, relative to the job file",
+        ),
+    ]
     eval_path: Annotated[str | None, Meta(description="held-out rows; without it, eval_fraction of path is held out")] = None
     format: Annotated[
-        Literal["auto", "messages", "prompt_completion", "alpaca", "text", "labelled"], Meta(description="shape of a row")
+        Literal["auto", "messages", "sharegpt", "prompt_completion", "alpaca", "text", "labelled", "preference"],
+        Meta(description="shape of a row"),
     ] = "auto"
     eval_fraction: Annotated[float, Meta(ge=0.0, lt=1.0, description="share of rows held out for evaluation")] = 0.1
     eval_rows: Annotated[int, Meta(ge=0, description="at most so many rows are held out; 0 switches evaluation off")] = 500
@@ -43,6 +50,10 @@ class DatasetSpec:
     labels: Annotated[
         tuple[str, ...] | dict[str, str] | None, Meta(description="the labels in order, or a mapping from stored value to word")
     ] = None
+    chosen: Annotated[str | None, Meta(description="name of the column that holds the better answer")] = None
+    rejected: Annotated[str | None, Meta(description="name of the column that holds the worse answer")] = None
+    encoding: Annotated[str | None, Meta(description="of the file's text; without it, UTF-8 or what its first bytes show")] = None
+    drop_bad_rows: Annotated[bool, Meta(description="leave out rows that cannot be used, instead of stopping")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
