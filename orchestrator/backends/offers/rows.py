@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from orchestrator.backends.offers.clouds import guard_of, proof_of, provisioning_s
@@ -20,6 +20,7 @@ COLUMNS = (
     "cloud", "region", "instance_type", "gpu", "count", "vcpus", "usd_per_hour", "spot_usd_per_hour", "spot_region", "as_of", "source",
     "left_out",
 )  # fmt: skip
+END = "end"  # first column of the last row; the second holds the number of rows
 HIGHEST_USD_PER_GPU_HOUR = 50.0  # above any card's price on any cloud: such a row is a fault of its source
 LOWEST_USD_PER_GPU_HOUR = 0.01
 MOST_GPUS = 64
@@ -60,58 +61,67 @@ def price_problem(usd_per_hour: float, count: int) -> str | None:
     return None
 
 
-def read_rows(lines: Iterable[str], name: str) -> PriceList:
-    """Offers of a price file. ``name`` is for messages. Raises BadPriceFile when the file as a whole is no good."""
+def read_rows(lines: Iterable[str], name: str, keeps: Callable[[str, str], bool] | None = None) -> PriceList:
+    """Offers of a price file: of each (cloud, type, GPU, count, spot) the cheapest region, on demand and spot.
+
+    ``name`` is for messages. ``keeps``: whether a (cloud, region) is of interest; others are skipped. The last row says how
+    many there are, so that a file cut off anywhere is noticed. Raises BadPriceFile when the file as a whole is no good.
+    """
     reader = csv.reader(lines, strict=True)
-    offers: list[Offer] = []
+    best: dict[tuple[str, str, str, str, bool], tuple[float, list[str]]] = {}
     doubted: list[Quarantined] = []
     left_out: list[tuple[str, str]] = []
+    count, ended = 0, False
     try:
         header = next(reader, None)
         if header is None or tuple(header) != COLUMNS:
             raise BadPriceFile(f"{name} is not a price file of this version")
         for row in reader:
-            if len(row) != len(COLUMNS):
-                raise BadPriceFile(
-                    f"{name}:{reader.line_num}: {len(row)} columns in place of {len(COLUMNS)}: the file is cut off or damaged"
-                )
+            if len(row) != len(COLUMNS) or ended:
+                raise BadPriceFile(f"{name}:{reader.line_num}: the file is cut off or damaged")
+            if row[0] == END:
+                ended = row[1] == str(count)
+                continue
+            count += 1
             if row[11]:
                 left_out.append((f"{row[0]} {row[2]} {row[3]}", row[11]))
                 continue
-            for found in _offers_of(row, f"{name}:{reader.line_num}"):
-                (offers if isinstance(found, Offer) else doubted).append(found)  # type: ignore[arg-type]
+            for text, region, spot in ((row[6], row[1], False), (row[7], row[8] or row[1], True)):
+                if not text or (keeps is not None and not keeps(row[0], region)):
+                    continue
+                try:
+                    rate = float(text)
+                except ValueError:
+                    rate = math.nan
+                problem = row_problem(row, rate)
+                key = (row[0], row[2], row[3], row[4], spot)
+                if problem is not None:
+                    title = f"{row[0]} {row[2]} {row[3]}{' spot' if spot else ''}"
+                    doubted.append(Quarantined(where=f"{name}:{reader.line_num}", title=title, why=problem))
+                elif key not in best or rate < best[key][0]:
+                    best[key] = (rate, row)
     except (csv.Error, UnicodeDecodeError) as error:
         raise BadPriceFile(f"{name}: {error}") from error
-    return PriceList(offers=tuple(offers), quarantined=tuple(doubted), left_out=tuple(left_out))
+    if not ended:
+        raise BadPriceFile(f"{name} is cut off: its last line is missing, or says another number of rows")
+    return PriceList(offers=tuple(_offer(key, *found) for key, found in best.items()), quarantined=tuple(doubted), left_out=tuple(left_out))
 
 
-def _offers_of(row: list[str], where: str) -> Iterator[Offer | Quarantined]:
-    """The on-demand and the spot offer of a row, each believed or not by itself."""
-    cloud, region, instance_type, gpu, count_text, _, on_demand, spot, spot_region, as_of, source, _ = row
-    title = f"{cloud} {instance_type} {gpu}"
-    try:
-        count = int(count_text)
-    except ValueError:
-        yield Quarantined(where=where, title=title, why=f"{count_text!r} is no number of GPUs")
-        return
-    if not 1 <= count <= MOST_GPUS or not cloud or not gpu or _DATE.fullmatch(as_of) is None:
-        yield Quarantined(where=where, title=title, why="a cloud, a GPU, a count from 1 to 64 and a date are needed")
-        return
-    for text, is_spot in ((on_demand, False), (spot, True)):
-        if not text:
-            continue
-        try:
-            rate = float(text)
-        except ValueError:
-            rate = math.nan
-        problem = price_problem(rate, count)
-        if problem is not None:
-            yield Quarantined(where=where, title=title + (" spot" if is_spot else ""), why=problem)
-            continue
-        yield offer_of(
-            cloud=cloud, region=(spot_region or region) if is_spot else region, instance_type=instance_type, gpu=gpu, count=count,
-            usd_per_hour=rate, spot=is_spot, as_of=as_of, source=source,
-        )  # fmt: skip
+def row_problem(row: list[str], rate: float) -> str | None:
+    """Why a row is not believed, or None."""
+    count = row[4]
+    if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= MOST_GPUS:
+        return f"{count!r} is no number of GPUs from 1 to {MOST_GPUS}"
+    if not row[0] or not row[3] or _DATE.fullmatch(row[9]) is None:
+        return "a cloud, a GPU and a date are needed"
+    return price_problem(rate, int(count))
+
+
+def _offer(key: tuple[str, str, str, str, bool], rate: float, row: list[str]) -> Offer:
+    cloud, instance_type, gpu, count, spot = key
+    region = (row[8] or row[1]) if spot else row[1]
+    return offer_of(cloud=cloud, region=region, instance_type=instance_type, gpu=gpu, count=int(count), usd_per_hour=rate, spot=spot,
+                    as_of=row[9], source=row[10])  # fmt: skip
 
 
 def offer_of(
