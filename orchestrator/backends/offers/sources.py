@@ -122,6 +122,8 @@ def catalog_rows(answer: bytes, cloud: str, today: str) -> Rows:
     """The GPU rows of one of SkyPilot's hosted catalogs (schema v8), every region. A spot price of 0 means unknown."""
     try:
         reader = csv.DictReader(answer.decode("utf-8").splitlines(), strict=True)
+        if not {"InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Region"} <= set(reader.fieldnames or ()):
+            raise BadAnswer(f"SkyPilot's catalog of {cloud} has other columns than it used to")
         rows = []
         for row in reader:
             if not row["AcceleratorName"] or not row["InstanceType"]:
