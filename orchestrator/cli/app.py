@@ -143,6 +143,48 @@ def estimate(
     estimating.estimate(job, gpu=gpu, fit_gpu=fit, trace=trace, offline=offline, model=model)
 
 
+@app.command(rich_help_panel="Start")
+def plan(
+    job: JobArgument = None,
+    budget: Annotated[float | None, typer.Option("--budget", help="The most it may cost, in dollars", show_default=False)] = None,
+    deadline: Annotated[str | None, typer.Option("--deadline", help="The longest it may take: 8h, 90m", show_default=False)] = None,
+    infra: Annotated[str | None, typer.Option("--infra", help="Where: vast,runpod,aws/us-east-1", show_default=False)] = None,
+    gpus: Annotated[str | None, typer.Option("--gpus", help="Which: L4,A100-80GB:1", show_default=False)] = None,
+    spot: Annotated[bool | None, typer.Option("--use-spot/--no-spot", help="Only spot, or none; default: both", show_default=False)] = None,
+    keep_quality: Annotated[bool, typer.Option("--keep-quality", help="Refuse changes of what is learned")] = False,
+    allow_unguarded: Annotated[bool, typer.Option("--allow-unguarded", help="Clouds where nothing ends a forgotten instance")] = False,
+    explain: Annotated[int | None, typer.Option("--explain", metavar="RANK", help="All about one offer", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Another model than the job file's", show_default=False)] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="No network at all")] = False,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """Every offer this job fits, cheapest for the whole job first; and why the others are out. Rents nothing."""
+    choose(output)
+    from orchestrator.cli import planning
+
+    flags = {
+        ("limits", "budget_usd"): budget,
+        ("limits", "deadline"): deadline,
+        ("resources", "infra"): [place for place in infra.split(",") if place] if infra is not None else None,
+        ("resources", "gpus"): [name for name in gpus.split(",") if name] if gpus is not None else None,
+        ("resources", "use_spot"): spot,
+        ("model",): model,
+    }
+    planning.plan_command(job, flags, offline=offline, keep_quality=keep_quality, allow_unguarded=allow_unguarded, explain=explain)
+
+
+@app.command(rich_help_panel="Money")
+def offers(
+    action: Annotated[str | None, typer.Argument(metavar="[refresh]", help="Fetch newer prices first", show_default=False)] = None,
+    output: OutputOption = Format.TEXT,
+) -> None:
+    """The prices that plans are made from, their age and source."""
+    choose(output)
+    from orchestrator.cli import offering
+
+    raise typer.Exit(offering.offers(action))
+
+
 @app.command(rich_help_panel="Watch and steer")
 def ps(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Settled runs too")] = False, output: OutputOption = Format.TEXT

@@ -30,7 +30,7 @@ def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, o
     """The ``estimate`` command. Raises UsageProblem or ModelProblem."""
     job = load_job(find_job_file(path), flags={("model",): model}, user_config=config_dir() / "config.yaml")
     try:
-        workload = workload_of(job.spec, _shape(job, offline=offline))
+        workload = workload_of(job.spec, shape_of_model(job, offline=offline))
         tokens, unchecked = _tokens(job)
         if fit_gpu is not None:
             _print_fit(job, workload, fit_gpu)
@@ -54,7 +54,7 @@ def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, o
         raise UsageProblem(error.message, hint=error.hint) from error
 
 
-def _shape(job: Job, *, offline: bool) -> ModelShape:
+def shape_of_model(job: Job, *, offline: bool) -> ModelShape:
     """From a local folder, the bundled table, or, when the network may be used, the Hub's config.json."""
     folder = Path(job.folder, job.spec.model).expanduser()
     if folder.is_dir():

@@ -111,6 +111,9 @@ class ResourcesSpec:
     gpus: Annotated[str | tuple[str, ...], Meta(description="'any', or GPU names")] = "any"
     use_spot: Annotated[bool | Literal["auto"], Meta(description="rent interruptible instances")] = "auto"
     correct_estimates: Annotated[bool, Meta(description="let what earlier runs took correct the estimated time")] = True
+    credits: Annotated[
+        dict[str, Annotated[float, Meta(ge=0.0)]], Meta(description="dollars of credit left at a cloud, such as {gcp: 300}")
+    ] = field(default_factory=dict)
     disk_gb: Annotated[Annotated[int, Meta(ge=1)] | Literal["auto"], Meta(description="disk of the instance")] = "auto"
 
 

@@ -1,0 +1,1 @@
+"""Where offers come from: the snapshot in the package, live sources, and the cache between them."""

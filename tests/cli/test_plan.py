@@ -1,0 +1,83 @@
+"""``cloudtune plan`` and ``offers`` as a person types them; what they know is tested in ``tests/unit``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.architecture.test_architecture import loaded_by
+from tests.cli.conftest import Desk
+
+EIGHT_B = """\
+model: meta-llama/Meta-Llama-3-8B-Instruct
+dataset: data.csv
+prompt: "{text}"
+label: label
+training: {per_device_train_batch_size: 2, gradient_accumulation_steps: 8, max_length: 512, num_train_epochs: 300}
+"""
+OFFER_KEYS = {"rank", "cloud", "region", "instance_type", "gpu", "count", "spot", "usd_per_hour", "hours", "usd_per_job", "peak_gib",
+              "usable_gib", "guard", "proof", "as_of", "source"}  # fmt: skip
+
+
+@pytest.fixture
+def planner(desk: Desk) -> Desk:
+    (desk.job / "cloudtune.yaml").write_text(EIGHT_B)
+    return desk
+
+
+def test_the_document(planner: Desk) -> None:
+    code, out, err = planner.run("plan", "--offline", "--budget", "5", "-o", "json")
+    document = json.loads(out)
+    assert code == 0, err
+    assert set(document) >= {"fingerprint", "offers", "rejected", "budget", "unchecked"}
+    assert all(set(o) >= OFFER_KEYS for o in document["offers"]) and document["budget"]["cap_usd"] == 5.0
+    dollars = [o["usd_per_job"]["expected"] for o in document["offers"]]
+    assert dollars == sorted(dollars) and [o["rank"] for o in document["offers"]] == list(range(1, len(dollars) + 1))
+    assert not {"verda", "yotta", "hyperbolic", "primeintellect"} & {o["cloud"] for o in document["offers"]}
+    again = json.loads(planner.run("plan", "--offline", "--budget", "5", "-o", "json")[1])
+    assert again["fingerprint"] == document["fingerprint"] and again["offers"] == document["offers"]
+    assert json.loads(planner.run("plan", "--offline", "--budget", "4", "-o", "json")[1])["fingerprint"] != document["fingerprint"]
+
+
+def test_the_table_and_one_offer_explained(planner: Desk) -> None:
+    code, out, err = planner.run("plan", "--offline", "--budget", "5", "--infra", "vast", "--no-spot")
+    assert code == 0 and "create-time" in out and "At most $5.00" in out and "kaggle" in out and "days old" in err
+    code, out, _ = planner.run("plan", "--offline", "--infra", "vast", "--explain", "1")
+    assert code == 0 and "start: boot" in out and "rents as: vast" in out and "the budget lasts" not in out
+    code, _, err = planner.run("plan", "--offline", "--infra", "vast", "--explain", "900")
+    assert code == 2 and "no offer 900" in err
+
+
+def test_no_offer_fits_says_what_would(planner: Desk) -> None:
+    code, _, err = planner.run("plan", "--offline", "--budget", "0.01")
+    assert code == 3 and "smallest budget that works is $" in err and "being charged: nothing" in err
+    needed = err.split("--budget ")[1].split(";")[0]
+    assert planner.run("plan", "--offline", "--budget", needed)[0] == 0
+    code, _, err = planner.run("plan", "--offline", "--deadline", "2m")
+    assert code == 3 and "the fastest takes" in err
+    hours = err.split("--deadline ")[1].split(";")[0]
+    assert planner.run("plan", "--offline", "--deadline", hours)[0] == 0
+    code, _, err = planner.run("plan", "--offline", "--gpus", "GTX 9")
+    assert code == 2 and "no card called" in err
+
+
+def test_credits_of_the_job_file(planner: Desk) -> None:
+    (planner.job / "cloudtune.yaml").write_text(EIGHT_B + "credits: {gcp: 300}\n")
+    code, out, err = planner.run("plan", "--offline", "-o", "json")
+    best = json.loads(out)["offers"][0]
+    assert code == 0 and best["cloud"] == "gcp" and best["usd_per_job"]["expected"] == 0.0 and best["credit_usd"] > 0.0, err
+
+
+def test_a_damaged_price_file_is_named(planner: Desk) -> None:
+    cache = planner.home / ".cache/cloudtune/offers"
+    cache.mkdir(parents=True)
+    (cache / "aws.csv").write_text("half a fi")
+    code, _, err = planner.run("plan", "--offline")
+    assert code == 0 and "aws.csv" in err and "ignored" in err
+    code, out, _ = planner.run("offers", "-o", "json")
+    assert code == 0 and len(json.loads(out)["offers"]) > 300 and "aws.csv" in json.loads(out)["warnings"][0]
+
+
+def test_planning_loads_nothing_heavy() -> None:
+    assert not loaded_by("offers") & {"sky", "pandas", "numpy", "torch", "urllib.request", "requests"}
