@@ -17,7 +17,7 @@ import transformers
 from .checkpoint import find_checkpoint, fingerprint, publish
 from .contract import ExitCode, Kind, TrainerConfig, file_sha256, write_atomically
 from .data import Example, Row, encode_rows, read_rows
-from .errors import DivergedError, StopRequestedError
+from .errors import DivergedError, StopRequestedError, UnfitBoxError
 from .evaluate import Evaluation, Scores, candidates_of, gain_interval, sample_texts
 from .loop import Trained, count_steps, make_batches, peak_memory_bytes, train
 from .lora import LABELS_FILE, device_name, labels_json, load_model, load_tokenizer, precision, save_weights
@@ -37,6 +37,8 @@ def run_attempt(config: TrainerConfig, progress: Progress, stop: Stop, said: dic
     transformers.utils.logging.disable_progress_bar()
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.require_gpu and not torch.cuda.is_available():
+        raise UnfitBoxError("torch sees no GPU on this machine")
     progress.emit(Kind.PHASE, name="loading")
     folder = resolve_model(config.model)
     tokenizer = load_tokenizer(folder, config)

@@ -29,7 +29,7 @@ QUERY_S = 30.0  # nvidia-smi on a healthy machine answers in one
 INSTALL_S = 1800.0
 OLD_CARDS = re.compile(r"\b(P100|P40|P4|V100|TITAN|GTX|M60|M40|K80)\b", re.IGNORECASE)  # CUDA 13 has no code for them
 MAY_TRAIN_ON_CPU = "CLOUDTUNE_BOX_MAY_TRAIN_ON_CPU"  # set on test machines that have no GPU behind their nvidia-smi
-TOKEN_FILE = "hub_token"  # below job/, 0600, only for a gated model; gone once the weights are here
+TOKEN_FILE = "hub_token"  # noqa: S105 - a file name; below job/, 0600, only for a gated model; gone once the weights are here
 GIB = 2**30
 
 
@@ -110,7 +110,7 @@ def install(box: Path, line: CudaLine, log: Path) -> None:
     if ready.exists() and ready.read_text() == line.lock:
         return
     requirements = box / "trainer" / "requirements"
-    asked = ["uv", "pip", "install", "--python", str(box / "env/bin/python"), "--only-binary", ":all:"]
+    asked = [_uv(), "pip", "install", "--python", str(box / "env/bin/python"), "--only-binary", ":all:"]
     asked += ["-r", str(requirements / "base.in"), "-c", str(requirements / line.lock)]
     with open(log, "ab") as output:
         try:
@@ -126,14 +126,16 @@ def start_download(box: Path, wanted: Wanted, line: CudaLine, log: Path) -> subp
     """The model's weights come while the packages install, by the Hub's own client in an environment of its own."""
     if not wanted.model:
         return None
-    version = next((x for x in (box / "trainer/requirements" / line.lock).read_text().split() if x.startswith("huggingface-hub==")), "huggingface-hub")
+    version = next(
+        (x for x in (box / "trainer/requirements" / line.lock).read_text().split() if x.startswith("huggingface-hub==")), "huggingface-hub"
+    )
     token = box / "job" / TOKEN_FILE
     environment = dict(os.environ)
     if token.exists():
         environment["HF_TOKEN"] = token.read_text().strip()
     with open(log, "ab") as output:
         return subprocess.Popen(
-            ["uv", "tool", "run", "--python", sys.executable, "--from", version, "hf", "download", wanted.model, "--exclude", "original/*"],
+            [_uv(), "tool", "run", "--python", sys.executable, "--from", version, "hf", "download", wanted.model, "--exclude", "original/*"],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
         )  # fmt: skip
 
@@ -171,7 +173,7 @@ def prepare(box: Path, progress: Progress) -> Path:
     if submit.get("resume"):
         config = dataclasses.replace(config, resume_from=str(box / "resume" / submit["resume"]))
     if submit.get("stop_in_s") is not None:
-        config = dataclasses.replace(config, soft_deadline_at=float(submit["at"] if "at" in submit else started_at) + float(submit["stop_in_s"]))
+        config = dataclasses.replace(config, soft_deadline_at=started_at + float(submit["stop_in_s"]))
     write_atomically(box / "job/run.json", dump_config(config))
     progress.notice(f"the instance was ready after {time.time() - started_at:.0f} s ({line.lock})")
     return box / "job/run.json"
@@ -189,7 +191,14 @@ def main(arguments: list[str]) -> int:
             write_atomically(box / "work" / RESULT_FILE, json.dumps({"v": 1, "exit_code": int(code), "reason": str(error)}))
             return code
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "trainer", str(config)])
+    return os.execv(sys.executable, [sys.executable, "-P", "-m", "trainer", str(config)])  # noqa: S606 - the same Python, no shell
+
+
+def _uv() -> str:
+    found = shutil.which("uv")
+    if found is None:
+        raise UnfitBoxError("the instance has lost its uv")
+    return found
 
 
 def _last_line(log: Path) -> str:

@@ -28,6 +28,7 @@ _VERDICTS: dict[int, Reason] = {
     ExitCode.OUT_OF_MEMORY: Reason.OUT_OF_MEMORY,
     ExitCode.DIVERGED: Reason.DIVERGED,
     ExitCode.DISK_FULL: Reason.DISK_FULL,
+    ExitCode.UNFIT_BOX: Reason.UNFIT_BOX,
 }
 
 

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     NO_MODEL = "no_model"
     DIVERGED = "diverged"
     DISK_FULL = "disk_full"
+    UNFIT_BOX = "unfit_box"  # the machine cannot do it: no GPU, a driver too old, no disk, packages that do not install
     PULL_FAILED = "pull_failed"
     NO_OFFER_LEFT = "no_offer_left"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"

@@ -14,7 +14,7 @@ from orchestrator.run.state import Attempt, RunState
 # trying again elsewhere cannot help
 _FATAL = (Reason.BAD_CONFIG, Reason.BAD_DATA, Reason.NO_MODEL, Reason.DIVERGED, Reason.DISK_FULL)
 # the offer itself is no good: never tried a second time
-_STRIKES = (Reason.MISMATCH, Reason.RATE_ABOVE_PLAN, Reason.REFUSED, Reason.OUT_OF_MEMORY, Reason.TRAINER_CRASHED)
+_STRIKES = (Reason.MISMATCH, Reason.RATE_ABOVE_PLAN, Reason.REFUSED, Reason.OUT_OF_MEMORY, Reason.TRAINER_CRASHED, Reason.UNFIT_BOX)
 # it may do better another time, but others come first
 _OFFERS_FAULT = (Reason.NO_CAPACITY, Reason.NEVER_READY, Reason.CREATE_FAILED, Reason.UPLOAD_FAILED, Reason.UNREACHABLE)
 _LIMITS = (Reason.BUDGET, Reason.DEADLINE, Reason.USER, Reason.DOWN)
