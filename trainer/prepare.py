@@ -134,10 +134,9 @@ def start_download(box: Path, wanted: Wanted, line: CudaLine, log: Path) -> subp
     if token.exists():
         environment["HF_TOKEN"] = token.read_text().strip()
     with open(log, "ab") as output:
-        return subprocess.Popen(
-            [_uv(), "tool", "run", "--python", sys.executable, "--from", version, "hf", "download", wanted.model, "--exclude", "original/*"],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
-        )  # fmt: skip
+        asked = [_uv(), "tool", "run", "--python", sys.executable, "--from", version, "hf", "download", wanted.model]
+        asked += ["--exclude", "original/*"]
+        return subprocess.Popen(asked, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
 
 
 def cuda_build(box: Path) -> str | None:
