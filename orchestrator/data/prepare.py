@@ -52,21 +52,25 @@ def prepare(job: Job, located: Located | None = None) -> Prepared:
         raise UsageProblem(f"task {spec.task} is not built yet", hint="sft and classification are")
     places = located or Located.beside(job)
     path = places.train
-    rows, shape = _canonical(spec, path, places.root)
+    bad: list[str] = []
+    rows, shape = _canonical(spec, path, places.root, bad)
     if spec.dataset.max_rows is not None and len(rows) > spec.dataset.max_rows:
         keep = sorted(random.Random(spec.training.seed).sample(range(len(rows)), spec.dataset.max_rows))  # noqa: S311
         rows = [rows[i] for i in keep]
     if places.held_out is not None:
-        train, held_out = rows, _canonical(spec, places.held_out, places.root)[0][: spec.dataset.eval_rows or None]
+        train, held_out = rows, _canonical(spec, places.held_out, places.root, bad)[0][: spec.dataset.eval_rows or None]
     else:
         train, held_out = _split(rows, spec)
     labels = _labels(spec, train, held_out, path) if shape.labelled else ()
     counts = ", ".join(f"{label} {count}" for label, count in Counter(r["label"] for r in train).items()) if labels else ""
     sentence = f"{len(train)} rows to train on and {len(held_out)} held out: {shape.sentence}" + (f" ({counts})" if counts else "")
+    if bad:
+        sentence += f"; {len(bad)} left out because they cannot be used, the first: {bad[0]} (cloudtune check --drop-bad-rows lists them)"
     return Prepared(train=tuple(train), held_out=tuple(held_out), labels=labels, sentence=sentence)
 
 
-def _canonical(spec: JobSpec, path: Path, root: Path | None) -> tuple[list[Canonical], Shape]:
+def _canonical(spec: JobSpec, path: Path, root: Path | None, bad: list[str]) -> tuple[list[Canonical], Shape]:
+    """Every usable row and what they are; ``bad`` receives why a row was left out, where the job allows that."""
     shape: Shape | None = None
     rows = []
     for row in scan(find_sources(path, root=root), reading_of(spec)):
@@ -76,9 +80,10 @@ def _canonical(spec: JobSpec, path: Path, root: Path | None) -> tuple[list[Canon
             if shape is None:
                 shape = shape_of(spec, list(row.values), str(path))
             rows.append(convert_row(shape, row))
-        except DataProblem:
+        except DataProblem as problem:
             if not spec.dataset.drop_bad_rows:
                 raise
+            bad.append(problem.message)
     if shape is None or not rows:
         raise DataProblem(f"dataset {path} has no rows")
     return rows, shape

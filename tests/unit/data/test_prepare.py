@@ -120,3 +120,12 @@ def test_templates_hold_names_only(text: str) -> None:
 
 def test_template_braces() -> None:
     assert Template("{{{a}}}", "k").fill({"a": 1}, "p") == "{1}"
+
+
+def test_rows_left_out_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{i}", "completion": "c"} for i in range(6)]
+    text = "".join(json.dumps(row) + "\n" for row in rows[:3]) + "{not json\n" + "".join(json.dumps(row) + "\n" for row in rows[3:])
+    with pytest.raises(DataProblem, match=r"d\.jsonl:4"):
+        prepared(tmp_path, text, "d.jsonl", eval_fraction=0)
+    found = prepared(tmp_path, text, "d.jsonl", eval_fraction=0, drop_bad_rows=True)
+    assert len(found.train) == 6 and "1 left out" in found.sentence and "d.jsonl:4" in found.sentence
