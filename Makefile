@@ -1,5 +1,6 @@
 # make demo   set up ./.venv and run the main job on this machine, for $0
 # make test   set up ./.venv and run every test
+# make rigs   what rents, tried on an emulated cloud whose instances are real machines; root, Linux (tests/rigs/README.md)
 # make simulate   100,000 simulated nights, and each rule removed in turn
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test simulate lint clean
+.PHONY: setup demo test rigs simulate lint clean
 
 setup: $(STAMP)
 
@@ -23,7 +24,11 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest --cov -n 2 --dist loadfile
+	$(BIN)/python -m pytest --cov -n 2 --dist loadfile --ignore tests/rigs
+
+rigs: $(STAMP)
+	$(BIN)/pip install --quiet -e '.[train,sky,dev]'
+	$(BIN)/python -m pytest tests/rigs -rs
 
 simulate: $(STAMP)
 	$(BIN)/python -m benchmarks.simulate --seeds 100000
