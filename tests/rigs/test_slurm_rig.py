@@ -18,7 +18,7 @@ def _inside(inode: int) -> list[int]:
         try:
             if os.stat(f"/proc/{entry}/ns/net").st_ino == inode:
                 found.append(int(entry))
-        except (FileNotFoundError, ProcessLookupError):
+        except OSError:  # it ended while we looked, or is not ours to look at
             continue
     return found
 

@@ -26,7 +26,9 @@ class Job:
 def jobs(completed: str, alive: str, now_s: float) -> list[Job]:
     """completed: jobcomp/filetxt lines. alive: `scontrol show job -o`, which goes on listing a job for some minutes after its end."""
     rows = {int(row["JobId"]): row for row in map(_fields, alive.splitlines()) if "JobId" in row}
-    rows |= {int(row["JobId"]): row for row in map(_fields, completed.splitlines()) if "JobId" in row}
+    for row in map(_fields, completed.splitlines()):
+        if "JobId" in row:  # what scontrol said of it stays: the completion file does not know the GPUs
+            rows[int(row["JobId"])] = rows.get(int(row["JobId"]), {}) | row
     return [_job(rows[job_id], now_s) for job_id in sorted(rows)]
 
 
@@ -37,8 +39,7 @@ def _fields(line: str) -> dict[str, str]:
 def _job(row: dict[str, str], now_s: float) -> Job:
     node = row.get("NodeList", "")
     gpu = NODES.get(node, "")
-    # TresPerNode=gres:gpu:T4:1 in scontrol, Gres=... nowhere in the completion file, whose Tres has gres/gpu=1
-    match = re.search(r"gres/gpu(?::\w+)?=(\d+)", row.get("Tres", row.get("TRES", "")))
+    match = re.search(r"gres[:/]gpu(?::[A-Za-z]\w*)?[:=](\d+)", row.get("TresPerNode", ""))  # gres:gpu:T4:1
     gpus = int(match[1]) if match else 0
     state = row["JobState"]
     start_s = _time_s(row.get("StartTime", ""))
