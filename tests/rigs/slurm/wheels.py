@@ -1,0 +1,56 @@
+"""The wheelhouse: wheels fetched once from the package index, from which nodes without a network install.
+
+`wheelhouse()` gives its folder, `$XDG_CACHE_HOME/cloudtune-rigs/wheelhouse/<hash of the requirement lists>`. A folder counts only once it is complete:
+it is filled under another name and renamed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Each list is resolved on its own: SkyPilot's runtime wants setuptools<70, the trainer does not.
+# SkyPilot on Slurm needs no ray: its Slurm template installs the wheel alone.
+LISTS = (
+    ("setuptools<70", "wheel", "pip", "click<8.2", "skypilot[slurm,remote]==0.14.1"),
+    (
+        "torch==2.13.0",
+        "transformers>=5.17,<5.18",
+        "peft>=0.21,<0.22",
+        "accelerate",
+        "bitsandbytes>=0.50,<0.51",
+        "safetensors",
+        "gguf",
+        "huggingface_hub<1.17",
+    ),
+    ("uv", "setuptools", "wheel"),
+)
+
+
+def cache_folder() -> Path:
+    """Where rigs keep what can be fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cloudtune-rigs"
+
+
+def wheelhouse() -> Path:
+    """The folder of wheels, filled from the package index if it is not there yet (some 300 MB; CalledProcessError if that fails)."""
+    digest = hashlib.sha256(json.dumps([LISTS, sys.version_info[:2]]).encode()).hexdigest()[:16]
+    done = cache_folder() / "wheelhouse" / digest
+    if done.is_dir():
+        return done
+    done.parent.mkdir(parents=True, exist_ok=True)
+    filling = Path(tempfile.mkdtemp(prefix="filling-", dir=done.parent))
+    try:
+        for requirements in LISTS:
+            argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", str(filling), *requirements]
+            subprocess.run(argv, check=True)
+        tools = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(filling)]
+        subprocess.run([*tools, "--target", str(filling / "tools"), "uv"], check=True)
+        filling.rename(done)
+    finally:
+        shutil.rmtree(filling, ignore_errors=True)  # gone already if it was renamed
+    return done
