@@ -1,6 +1,7 @@
 # make demo   set up ./.venv and run the main job on this machine, for $0
 # make test   set up ./.venv and run every test
 # make rigs   what rents, tried on an emulated cloud whose instances are real machines; root, Linux (tests/rigs/README.md)
+# make locks  choose the exact versions again that a rented box installs
 # make simulate   100,000 simulated nights, and each rule removed in turn
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test rigs simulate lint clean
+.PHONY: setup demo test rigs locks simulate lint clean
 
 setup: $(STAMP)
 
@@ -35,6 +36,13 @@ simulate: $(STAMP)
 	for rule in intent_first launch_grace early_deadline observed_teardown hashed_pull one_controller bounded never_underreport; do \
 		if $(BIN)/python -m benchmarks.simulate --seeds 500 --break $$rule >/dev/null; then echo "$$rule: nothing noticed"; exit 1; fi; \
 		echo "$$rule: its removal is caught"; done
+
+# what a rented box installs, one a CUDA line; the first line of each file stays
+locks: $(STAMP)
+	$(BIN)/pip install --quiet uv
+	cd trainer/requirements && for line in cu130==2.13.0 cu126==2.7.1; do lock=$${line%%==*}.lock; \
+		{ head -1 $$lock; { grep -v '^torch$$' base.in; echo "torch==$${line##*==}"; } | ../../$(BIN)/uv pip compile -q --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --only-binary :all: --no-header --no-annotate -; } >$$lock.new && mv $$lock.new $$lock; done
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache
