@@ -59,20 +59,8 @@ def measured() -> dict[str, Any]:
     for s in map(score, read_rows(DATA)):
         if s is None or s.speed_error is None or s.prediction.job is None or s.prediction.job.gpu is None:
             continue
-        w, card = s.prediction.job.workload, s.prediction.job.gpu.name
-        if card in known:
-            key = (
-                s.source,
-                w.shape.name,
-                s.kind,
-                w.micro_batch,
-                w.max_length,
-                w.lora_r,
-                w.n_gpus,
-                w.parallel,
-                w.checkpointing,
-                w.cpu_offload,
-            )
+        key, card = s.same_job, s.prediction.job.gpu.name
+        if key is not None and card in known:
             jobs[key][card].append(s)
     regrets, by_hour = [], []
     for cards in jobs.values():

@@ -118,6 +118,17 @@ class Scored:
         expected = self.prediction.tokens_per_s
         return None if self.speed is None or expected is None else expected / self.speed - 1
 
+    @property
+    def same_job(self) -> tuple[Any, ...] | None:
+        """Equal for rows that trained the same thing on different cards; None when the row names no job."""
+        if self.prediction.job is None:
+            return None
+        w = self.prediction.job.workload
+        return (
+            self.source, w.shape.name, self.kind, w.micro_batch, w.max_length, w.lora_r, w.n_gpus, w.parallel, w.checkpointing,
+            w.cpu_offload,
+        )  # fmt: skip
+
 
 def score(row: Row, *, seen: bool = True) -> Scored | None:
     """The row's prediction and outcome; None when the row was skipped."""
@@ -195,21 +206,8 @@ def _ordered_pairs(rows: list[Scored]) -> tuple[int, int]:
     """(pairs in the right order, pairs) of the same job on two types of card."""
     jobs: dict[tuple[Any, ...], list[Scored]] = defaultdict(list)
     for s in rows:
-        job = s.prediction.job
-        if job is not None:
-            w = job.workload
-            key = (
-                s.source,
-                w.shape.name,
-                s.kind,
-                w.micro_batch,
-                w.max_length,
-                w.lora_r,
-                w.n_gpus,
-                w.parallel,
-                w.checkpointing,
-                w.cpu_offload,
-            )
+        key = s.same_job
+        if key is not None:
             jobs[key].append(s)
     right = pairs = 0
     for same in jobs.values():

@@ -20,8 +20,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .contract import PROGRESS_FILE, RESULT_FILE, ConfigError, ExitCode, Kind, dump_config, load_config, write_atomically
+from .contract import CONTRACT_VERSION, PROGRESS_FILE, RESULT_FILE, ConfigError, ExitCode, Kind, dump_config, load_config, write_atomically
 from .errors import UnfitBoxError
 from .progress import Progress
 
@@ -30,6 +31,7 @@ INSTALL_S = 1800.0
 OLD_CARDS = re.compile(r"\b(P100|P40|P4|V100|TITAN|GTX|M60|M40|K80)\b", re.IGNORECASE)  # CUDA 13 has no code for them
 MAY_TRAIN_ON_CPU = "CLOUDTUNE_BOX_MAY_TRAIN_ON_CPU"  # set on test machines that have no GPU behind their nvidia-smi
 TOKEN_FILE = "hub_token"  # noqa: S105 - a file name; below job/, 0600, only for a gated model; gone once the weights are here
+READY_FILE = ".cloudtune-ready"  # in the environment: the lock file that it was made from
 GIB = 2**30
 
 
@@ -101,9 +103,6 @@ def look(wanted: Wanted, box: Path) -> CudaLine:
     return choose_line(machine)
 
 
-READY_FILE = ".cloudtune-ready"
-
-
 def install(box: Path, line: CudaLine, log: Path) -> None:
     """The environment of one lock file, from wheels only; nothing is done twice. Raises UnfitBoxError."""
     ready = box / "env" / READY_FILE
@@ -126,9 +125,8 @@ def start_download(box: Path, wanted: Wanted, line: CudaLine, log: Path) -> subp
     """The model's weights come while the packages install, by the Hub's own client in an environment of its own."""
     if not wanted.model:
         return None
-    version = next(
-        (x for x in (box / "trainer/requirements" / line.lock).read_text().split() if x.startswith("huggingface-hub==")), "huggingface-hub"
-    )
+    pins = (box / "trainer/requirements" / line.lock).read_text().split()
+    version = next((pin for pin in pins if pin.startswith("huggingface-hub==")), "huggingface-hub")
     token = box / "job" / TOKEN_FILE
     environment = dict(os.environ)
     if token.exists():
@@ -166,13 +164,14 @@ def prepare(box: Path, progress: Progress) -> Path:
             progress.notice(f"the model's download failed and is tried again by the trainer: {_last_line(box / 'work/download.log')}")
         else:
             (box / "job" / TOKEN_FILE).unlink(missing_ok=True)
-    config = dataclasses.replace(load_config(box / "job/config.json"), out_dir=str(box / "work"), require_gpu=on_gpu)
+    changes: dict[str, Any] = {"out_dir": str(box / "work"), "require_gpu": on_gpu}
     if (box / "model/config.json").exists():
-        config = dataclasses.replace(config, model=str(box / "model"))
+        changes["model"] = str(box / "model")
     if submit.get("resume"):
-        config = dataclasses.replace(config, resume_from=str(box / "resume" / submit["resume"]))
+        changes["resume_from"] = str(box / "resume" / submit["resume"])
     if submit.get("stop_in_s") is not None:
-        config = dataclasses.replace(config, soft_deadline_at=started_at + float(submit["stop_in_s"]))
+        changes["soft_deadline_at"] = started_at + float(submit["stop_in_s"])
+    config = dataclasses.replace(load_config(box / "job/config.json"), **changes)
     write_atomically(box / "job/run.json", dump_config(config))
     progress.notice(f"the instance was ready after {time.time() - started_at:.0f} s ({line.lock})")
     return box / "job/run.json"
@@ -187,7 +186,7 @@ def main(arguments: list[str]) -> int:
         except (UnfitBoxError, ConfigError, OSError, ValueError, TypeError, KeyError) as error:
             code = ExitCode.BAD_CONFIG if isinstance(error, ConfigError) else ExitCode.UNFIT_BOX
             progress.emit(Kind.END, exit_code=int(code), reason=str(error))
-            write_atomically(box / "work" / RESULT_FILE, json.dumps({"v": 1, "exit_code": int(code), "reason": str(error)}))
+            write_atomically(box / "work" / RESULT_FILE, json.dumps({"v": CONTRACT_VERSION, "exit_code": int(code), "reason": str(error)}))
             return code
     sys.stdout.flush()
     return os.execv(sys.executable, [sys.executable, "-P", "-m", "trainer", str(config)])  # noqa: S606 - the same Python, no shell

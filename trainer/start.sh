@@ -7,7 +7,6 @@ mkdir -p work
 exec 9>>.job.lock
 flock -n 9 || exit 0 # it runs already; the lock is held by whatever this script becomes
 rm -f work/result.json work/stop
-[ -r /etc/environment ] && { set -a; . /etc/environment; set +a; }
 PATH=$HOME/.local/bin:$HOME/.cargo/bin:$PATH
 export PATH UV_NO_PROGRESS=1 UV_PYTHON_PREFERENCE=system
 

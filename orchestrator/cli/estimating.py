@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ TRACE_TIMEOUT_S = 600.0
 def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, offline: bool, model: str | None) -> None:
     """The ``estimate`` command. Raises UsageProblem or ModelProblem."""
     job = load_job(find_job_file(path), flags={("model",): model}, user_config=config_dir() / "config.yaml")
-    try:
+    with problems_for_a_person():
         workload = workload_of(job.spec, shape_of_model(job, offline=offline))
         tokens, unchecked = _tokens(job)
         if fit_gpu is not None:
@@ -46,6 +48,13 @@ def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, o
             show(workload, find_gpu(gpu), output.answers())
             for item in unchecked:
                 output.messages().print(f"not checked: {item}", markup=False)
+
+
+@contextmanager
+def problems_for_a_person() -> Iterator[None]:
+    """What the estimate cannot do, as the errors that the command line shows."""
+    try:
+        yield
     except UnknownModel as error:
         raise ModelProblem(error.message, hint=error.hint) from error
     except CannotSize as error:

@@ -15,11 +15,11 @@ import msgspec
 from orchestrator.backends.offers.free import kaggle_offer, local_gpu
 from orchestrator.backends.offers.market import Market, age_warnings, market
 from orchestrator.cli import output
-from orchestrator.cli.estimating import shape_of_model
+from orchestrator.cli.estimating import problems_for_a_person, shape_of_model
 from orchestrator.data.prepare import Prepared, prepare
-from orchestrator.errors import ModelProblem, NoOfferFits, UsageProblem
+from orchestrator.errors import NoOfferFits, UsageProblem
 from orchestrator.estimate.job import Tokens, count_tokens, workload_of
-from orchestrator.estimate.problems import CannotSize, EstimateProblem, UnknownModel
+from orchestrator.estimate.problems import EstimateProblem
 from orchestrator.ledger.paths import cache_dir, config_dir
 from orchestrator.plan.budget import Policy
 from orchestrator.plan.facts import JobFacts, Limits
@@ -93,14 +93,8 @@ def tokens_of(job: Job, prepared: Prepared) -> tuple[Tokens, int, bool]:
 
 def facts_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[JobFacts, tuple[str, ...]]:
     """The job, sized, and what could not be looked at. Raises ModelProblem or UsageProblem."""
-    try:
+    with problems_for_a_person():
         workload = workload_of(job.spec, shape_of_model(job, offline=offline), labels=len(prepared.labels))
-    except UnknownModel as error:
-        raise ModelProblem(error.message, hint=error.hint) from error
-    except CannotSize as error:
-        raise ModelProblem(error.message, hint="cloudtune estimate --trace measures a model that no formula knows") from error
-    except EstimateProblem as error:
-        raise UsageProblem(error.message, hint=error.hint) from error
     tokens, scored, counted = tokens_of(job, prepared)
     facts = JobFacts(workload=workload, tokens=max(1, tokens.total), mean_length=tokens.mean_length, evaluated_tokens=scored,
                      save_steps=job.spec.training.save_steps, counted=counted)  # fmt: skip

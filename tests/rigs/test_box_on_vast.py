@@ -69,19 +69,20 @@ def start(client: Client, row: dict[str, Any]) -> None:
     assert client.ssh(row, command).returncode == 0
 
 
-def rented(rig: VastRig, home: Path) -> tuple[Client, dict[str, Any]]:
-    client = Client(rig, home)
-    return client, client.await_status(client.rent(disk=8), "running")
+def started(rig: VastRig, folder: Path, model: Path) -> tuple[Client, dict[str, Any]]:
+    """A rented instance on which the job has been uploaded and started."""
+    client = Client(rig, folder / "home")
+    row = client.await_status(client.rent(disk=8), "running")
+    (folder / "upload").mkdir()
+    job(folder / "upload", model)
+    upload(client, row, folder / "upload")
+    start(client, row)
+    return client, row
 
 
 def test_it_trains_and_the_adapter_matches_its_hashes(rig: VastRig, tmp_path: Path, tiny_model: Path) -> None:  # noqa: F811
     rig.offers = [replace(offer, driver_version="580.65.06") for offer in rig.offers]  # the wheels at hand are of this line
-    client, row = rented(rig, tmp_path / "home")
-    folder = tmp_path / "upload"
-    folder.mkdir()
-    job(folder, tiny_model)
-    upload(client, row, folder)
-    start(client, row)
+    client, row = started(rig, tmp_path, tiny_model)
     start(client, row)  # twice is once
     result = last_word(client, row)
     assert (result["exit_code"], result.get("steps")) == (ExitCode.DONE, 4), result
@@ -108,12 +109,7 @@ def test_an_unfit_machine_is_named_before_anything_is_installed(
     said: str,
 ) -> None:
     rig.offers = [replace(offer, **change) for offer in rig.offers]
-    client, row = rented(rig, tmp_path / "home")
-    folder = tmp_path / "upload"
-    folder.mkdir()
-    job(folder, tiny_model)
-    upload(client, row, folder)
-    start(client, row)
+    client, row = started(rig, tmp_path, tiny_model)
     result = last_word(client, row)
     assert result["exit_code"] == ExitCode.UNFIT_BOX and said in result["reason"]
     assert client.ssh(row, f"ls -d {BOX}/env/lib/python3*/site-packages/torch").returncode != 0
