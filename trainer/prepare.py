@@ -42,6 +42,7 @@ class Wanted:
     gpus: int = 1
     disk_gib: float = 0.0  # free space for the environment, the model and the checkpoints
     model: str = ""  # a Hub id to download while the packages install; '': the model came with the upload
+    packages: list[str] = dataclasses.field(default_factory=list)  # to install besides the trainer's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +104,14 @@ def look(wanted: Wanted, box: Path) -> CudaLine:
     return choose_line(machine)
 
 
-def install(box: Path, line: CudaLine, log: Path) -> None:
+def install(box: Path, line: CudaLine, log: Path, packages: list[str]) -> None:
     """The environment of one lock file, from wheels only; nothing is done twice. Raises UnfitBoxError."""
     ready = box / "env" / READY_FILE
     if ready.exists() and ready.read_text() == line.lock:
         return
     requirements = box / "trainer" / "requirements"
     asked = [_uv(), "pip", "install", "--python", str(box / "env/bin/python"), "--only-binary", ":all:"]
-    asked += ["-r", str(requirements / "base.in"), "-c", str(requirements / line.lock)]
+    asked += ["-r", str(requirements / "base.in"), "-c", str(requirements / line.lock), *packages]
     with open(log, "ab") as output:
         try:
             ended = subprocess.run(asked, stdout=output, stderr=output, timeout=INSTALL_S, check=False)
@@ -154,7 +155,7 @@ def prepare(box: Path, progress: Progress) -> Path:
     line = look(wanted, box)
     progress.emit(Kind.PHASE, name="installing")
     download = start_download(box, wanted, line, box / "work/download.log")
-    install(box, line, box / "work/setup.log")
+    install(box, line, box / "work/setup.log", wanted.packages)
     on_gpu = cuda_build(box) is not None
     if not on_gpu and os.environ.get(MAY_TRAIN_ON_CPU) != "1":
         raise UnfitBoxError("the torch that was installed on the instance has no CUDA")

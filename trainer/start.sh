@@ -5,7 +5,7 @@ BOX=$1
 cd "$BOX" || exit 3
 mkdir -p work
 exec 9>>.job.lock
-flock -n 9 || exit 0 # it runs already; the lock is held by whatever this script becomes
+flock -w 3 9 || exit 0 # it runs already; the lock is held by whatever this script becomes (a poll holds it for an instant)
 rm -f work/result.json work/stop
 PATH=$HOME/.local/bin:$HOME/.cargo/bin:$PATH
 export PATH UV_NO_PROGRESS=1 UV_PYTHON_PREFERENCE=system

@@ -85,7 +85,8 @@ def run(
     job: JobArgument = None,
     budget: Annotated[float | None, typer.Option("--budget", help="The most it may cost, in dollars", show_default=False)] = None,
     deadline: Annotated[str | None, typer.Option("--deadline", help="The longest it may take: 8h, 90m", show_default=False)] = None,
-    infra: Annotated[str | None, typer.Option("--infra", help="Where to run: local, simulated", show_default=False)] = None,
+    infra: Annotated[str | None, typer.Option("--infra", help="Where: local, vast, simulated", show_default=False)] = None,
+    gpus: Annotated[str | None, typer.Option("--gpus", help="Only these GPUs: T4,L4", show_default=False)] = None,
     model: Annotated[str | None, typer.Option("--model", help="Another model than the job file's", show_default=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="With --infra simulated: which night", show_default=False)] = None,
@@ -105,6 +106,7 @@ def run(
         ("limits", "budget_usd"): budget,
         ("limits", "deadline"): deadline,
         ("resources", "infra"): [place for place in infra.split(",") if place] if infra is not None else None,
+        ("resources", "gpus"): [gpu for gpu in gpus.split(",") if gpu] if gpus is not None else None,
         ("model",): model,
     }
     raise typer.Exit(running.run(job, flags, ask=not yes, dry_run=dry_run))

@@ -40,15 +40,23 @@ class Checked:
     policy: Policy
     fingerprint: str
     sentence: str
+    model_from: str  # where the model comes from, in words
 
 
 def preflight(job: Job) -> Checked:
     """Everything that can go wrong and can be known now. Raises UsageProblem, DataProblem or ModelProblem."""
     prepared = prepare(job)
-    offers, policy = wiring.offers_for(job)
+    model_from = check_model(job)
+    offers, policy = wiring.offers_for(job, prepared)
     check_output(wiring.output_folder(job))
-    check_model(job)
-    return Checked(prepared=prepared, offers=offers, policy=policy, fingerprint=fingerprint(job, prepared), sentence=prepared.sentence)
+    return Checked(
+        prepared=prepared,
+        offers=offers,
+        policy=policy,
+        fingerprint=fingerprint(job, prepared),
+        sentence=prepared.sentence,
+        model_from=model_from,
+    )
 
 
 def begin(ledger: Ledger, job: Job, checked: Checked) -> tuple[RunRecord, bool]:
@@ -98,6 +106,10 @@ def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunReco
     run = run_id(f"{checked.fingerprint}{now}{os.getpid()}{os.urandom(8).hex()}")
     folder = private(run_dir(run))
     write_bundle(folder / wiring.BUNDLE_DIR, job, checked.prepared)
+    if any(offer.backend != "local" for offer in checked.offers):
+        from orchestrator.cli.renting import write_load
+
+        write_load(folder, job, checked.model_from)
     step = 0
     if previous is not None:
         source = newest_checkpoint(run_dir(previous[0].run) / CHECKPOINT_DIR)

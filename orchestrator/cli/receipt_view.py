@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,16 @@ def _rows(document: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
         rows.append(("adapter", document["adapter"]["path"]))
         rows += [("", f"{digest}  {name}") for name, digest in document["adapter"]["sha256"].items()]
     rows.append(("time", f"{document['training_s']:.0f} s of training, {document['billed_s']:.0f} s in all"))
-    rows.append(("cost", f"${document['billed_usd']:.2f}"))
+    rows.append(("cost", _cost(document["billed_usd"])))
     proof = document["teardown"]
     left = "nothing left running" if proof["instances_left"] == 0 else f"{proof['instances_left']} left"
     rows.append(("teardown", f"{left}, by {proof['observer']}, {proof['confirmed_at'] or 'nothing was started'}"))
     return rows
+
+
+def _cost(usd: float) -> str:
+    """Never less than the bill, not even by rounding."""
+    return "$0.00" if usd == 0.0 else f"at most ${math.ceil(usd * 100) / 100:.2f}"
 
 
 def _evaluation(scores: dict[str, Any]) -> str:

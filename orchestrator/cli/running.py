@@ -81,10 +81,10 @@ def conduct(ledger: Ledger, record: RunRecord) -> RunState:
             return state
         controller = f"{socket.gethostname()}:{os.getpid()}"
         journal = take_over(ledger, record.run, controller=controller, now=time.time())
-        ports = wiring.ports_for(record, state, interrupted=interrupts.reason, on_event=view.on_event, on_news=view.on_news)
         view.resume(state)
         try:
-            return drive(journal, ports, controller=controller)
+            with wiring.ports_for(record, state, interrupted=interrupts.reason, on_event=view.on_event, on_news=view.on_news) as ports:
+                return drive(journal, ports, controller=controller)
         except LedgerProblem as error:
             error.charged = _perhaps_charged(state.offers, record)
             raise

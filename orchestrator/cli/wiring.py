@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator.cli import output
+from orchestrator.data.prepare import Prepared
 from orchestrator.errors import MissingExtra, UsageProblem
 from orchestrator.ledger.database import FILE_NAME, Database
 from orchestrator.ledger.journal import Ledger, RunRecord
@@ -17,7 +18,7 @@ from orchestrator.ledger.paths import run_dir, state_dir
 from orchestrator.plan.budget import Policy
 from orchestrator.plan.offers import Offer
 from orchestrator.run.events import Reason
-from orchestrator.run.ports import News, Observer, Ports, Provider
+from orchestrator.run.ports import News, Observer, Ports, Provider, Remote
 from orchestrator.run.state import RunState
 from orchestrator.spec.jobspec import Job, JobSpec
 
@@ -60,14 +61,16 @@ def local_policy() -> Policy:
     )
 
 
-def offers_for(job: Job) -> tuple[tuple[Offer, ...], Policy]:
-    """What this job may run on. Raises UsageProblem for places that are not built yet, MissingExtra without torch."""
-    wanted = job.spec.resources.infra or ("local",)
-    unbuilt = [place for place in wanted if place != "local"]
-    if "local" not in wanted:
-        raise UsageProblem(f"--infra {unbuilt[0]} is not built yet", hint="--infra local trains on this machine, for $0")
-    if unbuilt:
-        output.messages().print(f"not built yet, left out: {', '.join(unbuilt)}", markup=False)
+def offers_for(job: Job, prepared: Prepared) -> tuple[tuple[Offer, ...], Policy]:
+    """What this job may run on: this machine where it is named or nothing may cost anything, else what can be rented.
+
+    Raises UsageProblem for places that cannot be reached from here, MissingExtra, and what planning raises.
+    """
+    wanted, free = job.spec.resources.infra, job.spec.limits.budget_usd is None
+    if any(place != "local" for place in wanted) or (not wanted and not free):
+        from orchestrator.cli import renting
+
+        return renting.rentable(job, prepared), renting.policy()
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("training on this machine", "train")
     return (local_offer(),), local_policy()
@@ -91,6 +94,7 @@ def resolved(folder: str, output: str) -> Path:
         raise UsageProblem(f"output.adapter {output[:200]!r} cannot be written: {error}", hint="name another folder") from error
 
 
+@contextmanager
 def ports_for(
     record: RunRecord,
     state: RunState,
@@ -98,29 +102,38 @@ def ports_for(
     interrupted: Callable[[], Reason | None],
     on_event: Callable[[Any, Any], None],
     on_news: Callable[[int, News], None],
-) -> Ports:
-    """The ports of one run. Everything they need is in the ledger and in the run's folder."""
+) -> Iterator[Ports]:
+    """The ports of one run, until the block ends. Everything they need is in the ledger and in the run's folder."""
     from orchestrator.backends.clock import SystemClock
     from orchestrator.backends.home import HomeEscrow
 
     folder = run_dir(record.run)
     escrow = HomeEscrow(folder)
     box = local_box(folder)
+    providers: dict[str, Provider] = {"local": box}
+    observers: dict[str, Observer] = {"local": box}
+    remotes: dict[str, Remote] = {"local": box}
 
     def news(attempt: int, cursor: int, said: News) -> None:
         escrow.record(attempt, cursor, said)
         on_news(attempt, said)
 
-    return Ports(
-        providers={"local": box},
-        observers={"local": box},
-        remotes={"local": box},
-        escrow=escrow,
-        clock=SystemClock((state.boot, state.steady_s, state.resumed_at) if state.boot else None, state.last_at),
-        interrupted=interrupted,
-        on_news=news,
-        on_event=on_event,
-    )
+    with ExitStack() as stack:
+        if clouds := sorted({offer.cloud for offer in state.offers if offer.backend == "skypilot"}):
+            from orchestrator.cli.renting import BACKEND, Rented
+
+            rented = stack.enter_context(closing(Rented(record, clouds, folder / BUNDLE_DIR)))
+            providers[BACKEND], observers[BACKEND], remotes[BACKEND] = rented.provider, rented.observer, rented.remote
+        yield Ports(
+            providers=providers,
+            observers=observers,
+            remotes=remotes,
+            escrow=escrow,
+            clock=SystemClock((state.boot, state.steady_s, state.resumed_at) if state.boot else None, state.last_at),
+            interrupted=interrupted,
+            on_news=news,
+            on_event=on_event,
+        )
 
 
 def local_box(folder: Path) -> LocalBox:

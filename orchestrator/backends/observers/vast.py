@@ -33,6 +33,15 @@ class VastObserver:
         rows = self._rows()
         return tuple(listed(row, name, time.time()) for row in rows if (name := own_name(row.get("label"))) is not None)
 
+    def ssh_address(self, name: str) -> tuple[str, int] | None:
+        """(host, port) of the instance called ``name``, once Vast says them. Raises PortError."""
+        for row in self._rows():
+            if own_name(row.get("label")) == name and row.get("ssh_port"):
+                direct = (row.get("ports") or {}).get("22/tcp") or []
+                host = row.get("ssh_host") or row.get("public_ipaddr") or ""
+                return str(host), int(direct[0]["HostPort"] if direct else row["ssh_port"])
+        return None
+
     def _rows(self) -> list[dict[str, Any]]:
         try:
             from vastai import VastAI

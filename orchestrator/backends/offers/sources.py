@@ -12,9 +12,9 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from orchestrator.backends.offers.hosts import Host, HostRules, host_problem
-from orchestrator.backends.offers.snapshot import snapshot_offers
 
-VAST_URL = "https://console.vast.ai/api/v0/bundles/"
+VAST_URL = "https://console.vast.ai"  # or what the variable VAST_URL says, as Vast's own client has it
+VAST_PATH = "/api/v0/bundles/"
 VAST_QUERY = {"rentable": {"eq": True}, "rented": {"eq": False}, "type": "on-demand", "limit": 3000, "order": [["dph_base", "asc"]]}
 RUNPOD_URL = "https://api.runpod.io/graphql"
 RUNPOD_QUERY = {
@@ -25,6 +25,9 @@ CATALOG_URL = "https://raw.githubusercontent.com/skypilot-org/skypilot-catalog/m
 CATALOGS = ("aws", "azure", "do", "hyperbolic", "lambda", "nebius", "oci", "paperspace", "primeintellect", "shadeform", "verda", "yotta")
 _STEADY = 3  # the third cheapest host counts, so that one that is gone in a minute does not turn a plan over
 _BITS_MIB = 1024.0
+_DISK_GB = 64.0  # storage that a rate includes: what a job with an 8B model orders is below it
+_HOURS_A_MONTH = 720.0
+_HOST = "8-16384"  # processors and MiB of memory in the names of SkyPilot's types: the least that a job needs
 
 Rows = list[list[str]]
 
@@ -45,30 +48,36 @@ def _row(cloud: str, region: str, kind: str, gpu: str, count: int, price: Any, s
 
 
 def vast_rows(answer: bytes, rules: HostRules, today: str) -> tuple[Rows, dict[str, int]]:
-    """(rows, how many hosts were left out by reason). A row a (GPU, count): the third cheapest host that will do."""
+    """(rows, how many hosts were left out by reason). A row a (GPU, count, country): the third cheapest host that will do.
+
+    Rates include storage of 64 GB.
+    """
     document = _json(answer, "vast")
     try:
         offers = document["offers"]
-        kept: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+        kept: dict[tuple[str, str, int, str], list[tuple[float, float]]] = defaultdict(list)
         out: Counter[str] = Counter()
         for offer in offers:
             problem = host_problem(_vast_host(offer), rules)
             if problem is not None:
                 out[problem] += 1
                 continue
-            kept[_vast_gpu(offer["gpu_name"], float(offer["gpu_ram"])), int(offer["num_gpus"])].append(
-                (float(offer["dph_base"]), float(offer.get("min_bid") or 0.0))
-            )
+            name, country = str(offer["gpu_name"]), str(offer.get("geolocation") or "")[-2:]
+            disk, bid = float(offer.get("storage_cost") or 0.0) * _DISK_GB / _HOURS_A_MONTH, float(offer.get("min_bid") or 0.0)
+            kind = (_vast_gpu(name, float(offer["gpu_ram"])), name, int(offer["num_gpus"]), country)
+            kept[kind].append((float(offer["dph_base"]) + disk, bid + disk if bid > 0.0 else 0.0))
     except (KeyError, TypeError, ValueError) as error:
         raise BadAnswer(f"vast answered in another form than it used to: {error!r}") from error
-    kinds = {(o.gpu, o.count): o.instance_type for o in snapshot_offers() if o.cloud == "vast"}
     rows = []
-    for (gpu, count), prices in sorted(kept.items()):
+    for (gpu, name, count, country), prices in sorted(kept.items()):
         place = min(_STEADY, len(prices)) - 1
         price = sorted(p for p, _ in prices)[place]
         bids = sorted(b for _, b in prices if b > 0.0)
         spot = bids[min(place, len(bids) - 1)] if bids else 0.0
-        rows.append(_row("vast", "", kinds.get((gpu, count), ""), gpu, count, price, spot, today, "vast.ai, live"))
+        if not country.isalpha() or "-" in name:
+            continue  # SkyPilot could not name it
+        kind_name = f"{count}x-{name.replace(' ', '_')}-{_HOST}"
+        rows.append(_row("vast", country, kind_name, gpu, count, round(price, 5), round(spot, 5), today, "vast.ai, live"))
     return rows, dict(out)
 
 

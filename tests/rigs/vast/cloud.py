@@ -112,6 +112,7 @@ class Cloud:
         # CONTAINER_* as the provider sets them; the rest stands in for a network: the API's address, and the package index.
         env |= {"CONTAINER_ID": str(contract.id), "CONTAINER_API_KEY": contract.key, "VAST_CONTAINERLABEL": f"C.{contract.id}"}
         env |= {"VAST_URL": f"http://127.0.0.1:{API_PORT}"}
+        env |= {"CLOUDTUNE_BOX_MAY_TRAIN_ON_CPU": "1"}  # behind its nvidia-smi there is no GPU
         env |= {"UV_FIND_LINKS": WHEELHOUSE, "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_PYTHON_DOWNLOADS": "never"}
         env |= {"PIP_FIND_LINKS": WHEELHOUSE, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null"}
         return Machine(

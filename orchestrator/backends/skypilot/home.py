@@ -1,0 +1,103 @@
+"""cloudtune's own home for SkyPilot: its state, its settings, links to the credentials of the clouds in use, nothing else.
+
+SkyPilot keeps everything below ``$HOME/.sky`` and reads each cloud's credentials below ``$HOME``; with a ``HOME`` of
+its own it neither sees nor changes the user's ``~/.sky``. Must not start anything.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.backends.skypilot.pricelist import write_names, write_vast
+from orchestrator.ledger.paths import private, state_dir
+from orchestrator.plan.offers import Offer
+from trainer.contract import write_atomically
+
+# below a home: where each cloud's own tools keep its credentials (``sky/clouds/*.py``, get_credential_file_mounts)
+CREDENTIALS = {
+    "vast": ".config/vastai",
+    "slurm": ".slurm",
+    "runpod": ".runpod",
+    "lambda": ".lambda_cloud",
+    "aws": ".aws",
+    "gcp": ".config/gcloud",
+    "azure": ".azure",
+}
+PLUGIN = "orchestrator.backends.skypilot.plugin.Repairs"
+USER_FILE = "user-id"
+PORT_FILE = "port"
+SECTIONS = ("slurm", "vast", "runpod", "lambda", "aws", "gcp", "azure")  # of the user's own SkyPilot settings, taken over
+
+
+class SkyHome:
+    """One home. ``users_own``: the user's ``$HOME`` itself (``--use-my-skypilot``), which is left as it is."""
+
+    def __init__(self, folder: Path | None = None, *, users_own: bool = False) -> None:
+        self.users_own = users_own
+        self.folder = Path.home() if users_own else folder or state_dir() / "skypilot"
+
+    def make(self, offers: Sequence[Offer]) -> None:
+        """Create what is missing and open it to these offers' clouds. Idempotent; raises OSError, ValueError."""
+        if self.users_own:
+            return
+        private(self.folder / ".sky")
+        for cloud in sorted({offer.cloud for offer in offers}):
+            self._link(cloud)
+        if not (self.folder / USER_FILE).exists():
+            write_atomically(self.folder / USER_FILE, secrets.token_hex(4))
+        open_to = sorted(cloud for cloud, place in CREDENTIALS.items() if (self.folder / place).exists())
+        write_atomically(self.folder / ".sky/config.yaml", yaml.safe_dump(self._settings(open_to)))
+        write_atomically(self.folder / ".sky/plugins.yaml", yaml.safe_dump({"plugins": [{"class": PLUGIN}]}))
+        lists = self.folder / ".sky/catalogs/v8"
+        write_vast(lists, [offer for offer in offers if offer.cloud == "vast"])
+        write_names(lists, {offer.gpu for offer in offers if offer.count})
+
+    def _link(self, cloud: str) -> None:
+        place = CREDENTIALS.get(cloud)
+        if place is None:
+            return
+        source, target = Path.home() / place, self.folder / place
+        if source.exists() and source.resolve() != target.resolve():
+            private(target.parent)
+            if target.is_symlink():
+                target.unlink()
+            target.symlink_to(source)
+
+    def _settings(self, clouds: list[str]) -> dict[str, Any]:
+        """SkyPilot's config: these clouds only, and of the user's own settings what concerns them."""
+        try:
+            own = yaml.safe_load((Path.home() / ".sky/config.yaml").read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError):
+            own = {}
+        taken = {key: own[key] for key in SECTIONS if key in clouds and isinstance(own.get(key), dict)}
+        return {"allowed_clouds": clouds, **taken}
+
+    @property
+    def user_id(self) -> str:
+        """Eight hex digits that end every name SkyPilot gives an instance of ours."""
+        return (self.folder / USER_FILE).read_text(encoding="utf-8").strip()
+
+    def environment(self, port: int | None) -> dict[str, str]:
+        """What a process that speaks with this home's server needs in its environment."""
+        ours = {k: v for k, v in os.environ.items() if self.users_own or not k.startswith(("SKYPILOT_", "SKY_"))}
+        ours["SKYPILOT_DISABLE_USAGE_COLLECTION"] = "1"
+        if not self.users_own:
+            ours |= {"HOME": str(self.folder), "SKYPILOT_USER_ID": self.user_id, "PYTHONPATH": _code()}
+            if port is not None:
+                ours["SKYPILOT_API_SERVER_LOCAL_PORT"] = str(port)
+        return ours
+
+    def private_key(self) -> Path:
+        """The SSH key that SkyPilot makes for this user and puts on every instance (``sky/utils/auth_utils.py``)."""
+        return self.folder / ".sky/clients" / self.user_id / "ssh/sky-key"
+
+
+def _code() -> str:
+    """Where the server finds the plugin."""
+    return str(Path(__file__).resolve().parents[3])

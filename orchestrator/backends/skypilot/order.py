@@ -1,0 +1,62 @@
+"""From one offer to SkyPilot's task: everything pinned, nothing left to choose. And what SkyPilot's refusals mean. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from orchestrator.backends.skypilot.client import SkyError
+from orchestrator.backends.skypilot.life import onstart_command
+from orchestrator.plan.offers import Offer
+from orchestrator.run.ports import NoCapacity, PortError, Refused
+
+RATE_CAP = "SKYPILOT_CLOUDTUNE_RATE_CAP"  # read by the plugin in the server
+CLOUD = "SKYPILOT_CLOUDTUNE_CLOUD"
+MINUTE_S = 60.0
+_NO_CAPACITY = re.compile(
+    r"could not find an offer|no capacity|capacity|not available|unavailable|out of stock|no longer available|"
+    r"failed to acquire resources|insufficient|already rented|no_such_ask",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"credential|api.?key|unauthori[sz]ed|\b401\b|\b403\b|forbidden|permission|not enabled|cloud access|quota|limit exceeded|"
+    r"insufficient (credit|funds|balance)|lacks credit|invalid|a bid of|account's key",
+    re.IGNORECASE,
+)
+
+
+def task(offer: Offer, name: str, disk_gib: float, timer_s: float | None) -> dict[str, Any]:
+    """SkyPilot's YAML of an instance without work: no workdir, no setup, no run. ``timer_s``: its own end, from its start."""
+    resources: dict[str, Any] = {"cloud": offer.cloud, "use_spot": offer.spot, "disk_size": math.ceil(disk_gib)}
+    if offer.region:
+        resources["region"] = offer.region
+    if offer.instance_type:
+        resources["instance_type"] = offer.instance_type
+    if offer.count:
+        resources["accelerators"] = {offer.gpu: offer.count}
+    asked: dict[str, Any] = {"name": name, "num_nodes": 1, "resources": resources}
+    if offer.cloud == "vast" and timer_s is not None:
+        asked["config"] = {"vast": {"create_instance_kwargs": {"onstart_cmd": onstart_command(timer_s)}}}
+    return asked
+
+
+def variables(offer: Offer, tolerance: float) -> dict[str, str]:
+    """What the plugin must know of the order. ``tolerance``: the share by which the rate may exceed the offer's."""
+    return {RATE_CAP: repr(offer.usd_per_hour * (1.0 + tolerance)), CLOUD: offer.cloud}
+
+
+def idle_minutes(life_s: float | None) -> int:
+    """SkyPilot's own timer for a life of so many seconds: whole minutes, down; it fires up to one later. None: none is set."""
+    return -1 if life_s is None else max(1, math.floor(life_s / MINUTE_S))
+
+
+def refusal(error: SkyError) -> PortError:
+    """The engine's word for what SkyPilot raised when nothing was made."""
+    if error.kind in ("NoCloudAccessError", "PermissionError", "ValueError", "TypeError", "InvalidSkyPilotConfigError") or _REFUSED.search(
+        str(error)
+    ):
+        return Refused(str(error))
+    if error.kind == "ResourcesUnavailableError" or _NO_CAPACITY.search(str(error)):
+        return NoCapacity(str(error))
+    return PortError(str(error))

@@ -1,0 +1,72 @@
+"""Vast: its instances answer over SSH as soon as they run and end themselves by a timer of ours, so that of SkyPilot
+only the renting is needed. Its runtime, which takes another 20 s, is not waited for and is called off.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.backends.observers.vast import VastObserver
+from orchestrator.backends.skypilot.client import SkyClient
+from orchestrator.backends.skypilot.life import arm_command
+from orchestrator.backends.skypilot.shell import Address, Shell
+from orchestrator.run.ports import PortError
+
+USER = "root"
+
+
+class VastReach:
+    """The Reach of Vast. ``folder``: where the host keys of this run's instances are pinned."""
+
+    def __init__(self, client: SkyClient, folder: Path) -> None:
+        self.observer = VastObserver()
+        self._client = client
+        self._folder = folder
+        self._shells: dict[str, Shell] = {}
+        self._called_off: set[str] = set()
+
+    def shell(self, name: str) -> Shell | None:
+        if name not in self._shells:
+            address = self.observer.ssh_address(name)
+            if address is None:
+                return None
+            host, port = address
+            key = self._client.home.private_key()
+            self._shells[name] = Shell(Address(host=host, port=port, user=USER, key=key), self._folder / f"{name}.hosts")
+        return self._shells[name]
+
+    def arm(self, name: str, life_s: float, request: str) -> None:
+        shell = self.shell(name)
+        if shell is None:
+            raise PortError(f"{name} has no address yet")
+        shell.run(arm_command(life_s))
+        self._call_off(request)
+
+    def end(self, name: str, ids: tuple[str, ...], request: str) -> None:
+        for one in ids or tuple(instance.id for instance in self.observer.instances(name)):
+            self._destroy(one)
+        if not ids:
+            self._call_off(request)
+
+    def _call_off(self, request: str) -> None:
+        """What SkyPilot still does with the instance is not needed, and must not go on once it is ended."""
+        if request and request not in self._called_off and self._client.serving():
+            self._client.ask("cancel", request_id=request)
+            self._called_off.add(request)
+
+    def _destroy(self, instance_id: str) -> None:
+        try:
+            self._api().destroy_instance(id=int(instance_id))
+        except Exception as error:  # the client raises whatever its transport does
+            raise PortError(f"Vast did not take the destroy call: {type(error).__name__}: {str(error)[:200]}") from error
+
+    def _api(self) -> Any:
+        from vastai import VastAI
+
+        return VastAI()
+
+    def close(self) -> None:
+        """End the connections."""
+        for shell in self._shells.values():
+            shell.close()
