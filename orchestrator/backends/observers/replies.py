@@ -45,6 +45,10 @@ class Key:
     def __repr__(self) -> str:
         return f"Key({self.source})"
 
+    def hide(self, text: str) -> str:
+        """The beginning of a foreign text, without the secret."""
+        return text.replace(self.secret, "…")[:200]
+
 
 class _NoRedirect(HTTPRedirectHandler):
     """A redirect is an answer that was not expected; following it would send the key elsewhere."""
@@ -74,7 +78,7 @@ def _asked(cloud: str, address: str, key: Key, body: Mapping[str, Any] | None, t
     """Never raises: it runs in a thread of its own."""
     headers = {"Authorization": f"Bearer {key.secret}", "Content-Type": "application/json", "User-Agent": "cloudtune"}
     data = None if body is None else json.dumps(body).encode()
-    opener = build_opener(_NoRedirect, ProxyHandler({} if address.startswith("http:") else None))
+    opener = build_opener(_NoRedirect, ProxyHandler({} if address.lower().startswith("http:") else None))
     try:
         with opener.open(Request(address, data=data, headers=headers), timeout=timeout_s) as answer:  # noqa: S310  # checked by ask
             found = answer.read(MAX_BYTES + 1)

@@ -49,17 +49,16 @@ class RunPodObserver:
         address = f"{(os.environ.get(API_VARIABLE) or API).rstrip('/')}/graphql"
         reply = ask("RunPod", address, key, body={"query": QUERY}, timeout_s=self._timeout_s)
         try:
-            ours = [(row, name) for row in _rows(reply) if (name := own_name(row.get("name"))) is not None]
+            ours = [(row, name) for row in _rows(reply, key) if (name := own_name(row.get("name"))) is not None]
             return tuple(listed(row, name, reply.now) for row, name in ours if not _gone(row))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PortError(f"RunPod answered in another form than it used to: {type(error).__name__}") from error
 
 
-def _rows(reply: Reply) -> list[dict[str, Any]]:
+def _rows(reply: Reply, key: Key) -> list[dict[str, Any]]:
     errors = reply.document.get("errors")
-    if errors:  # GraphQL says no with HTTP 200; its text may quote what was sent
-        code = (errors[0].get("extensions") or {}).get("code")
-        raise PortError(f"RunPod did not say what exists: its answer is an error ({str(code or 'no code')[:40]})")
+    if errors:  # GraphQL says no with HTTP 200
+        raise PortError(f"RunPod did not say what exists, but: {key.hide(str(errors[0].get('message')))}")
     rows = reply.document["data"]["myself"]["pods"]
     if not isinstance(rows, list):
         raise TypeError("pods")
