@@ -166,7 +166,7 @@ def _left(volume: Mapping[str, Any], there: set[str]) -> bool:
 
 
 def _name(row: Mapping[str, Any]) -> str | None:
-    """cloudtune's name from the tags of an instance or a volume; ``Name`` alone may have been edited by a person."""
+    """cloudtune's name from the tags of an instance or a volume."""
     tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags") or []}
     return next((name for key in _TAGS if (name := own_name(tags.get(key))) is not None), None)
 
