@@ -18,12 +18,7 @@ from orchestrator.run.selection import instance_name
 pytest.importorskip("boto3", reason="pip install 'cloudtune[aws]'")
 pytest.importorskip("moto.server", reason="pip install 'moto[ec2,server]'")
 
-pytestmark = [
-    pytest.mark.enable_socket,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # boto3 leaves its connections to the collector
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.enable_socket
 
 NAME = instance_name("0a1b2c", "00000001", 1)
 OTHER = instance_name("0a1b2c", "00000001", 2)
@@ -147,7 +142,7 @@ def test_without_permission_it_is_unknown(cloud: str) -> None:
     rent(EAST, f"{NAME}-89abcdef")
     moto(cloud, "reset-auth", b"0")
     for observer in (AwsObserver(credentials=who), AwsObserver(regions=[EAST], credentials=who)):
-        with pytest.raises(PortError, match="UnauthorizedOperation|AccessDenied") as caught:
+        with pytest.raises(PortError, match=r"UnauthorizedOperation|AccessDenied") as caught:
             observer.everything()
         assert made["SecretAccessKey"] not in str(caught.value)
     wrong = who | {"aws_secret_access_key": "wrong" + made["SecretAccessKey"]}
