@@ -5,12 +5,13 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from orchestrator.backends.observers.aws import AwsObserver, accelerator
+from orchestrator.backends.observers.aws import AwsObserver, _machine, accelerator
 from orchestrator.errors import MissingExtra
 from orchestrator.run.ports import PortError
 from orchestrator.run.selection import instance_name
@@ -207,6 +208,23 @@ def test_the_module_alone_does_not_load_boto3() -> None:
 
     code = "import sys, orchestrator.backends.observers.aws; sys.exit('boto3' in sys.modules or 'botocore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("state", "stopped"), [("pending", False), ("running", False), ("shutting-down", True), ("stopping", True)])
+def test_a_restart_does_not_make_it_younger(state: str, stopped: bool) -> None:
+    """EC2, type Instance: LaunchTime is of the last launch; the first is the AttachTime of the primary network interface."""
+    row = {
+        "InstanceId": "i-1",
+        "InstanceType": "g5.xlarge",
+        "State": {"Name": state},
+        "LaunchTime": datetime.fromtimestamp(900.0, UTC),
+        "NetworkInterfaces": [
+            {"Attachment": {"DeviceIndex": 1, "AttachTime": datetime.fromtimestamp(1.0, UTC)}},
+            {"Attachment": {"DeviceIndex": 0, "AttachTime": datetime.fromtimestamp(100.0, UTC)}},
+        ],
+    }
+    found = _machine(row, NAME, 1000.0, {"g5.xlarge": ("A10G", 1)}, 1.0)
+    assert (found.age_s, found.stopped, found.ready) == (900.0, stopped, state == "running")
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ def test_a_pod(cloud: Cloud) -> None:
         ({"createdAt": None}, {"age_s": None}),
         ({"createdAt": "yesterday"}, {"age_s": None}),
         ({"runtime": None}, {"ready": False, "stopped": False, "usd_per_hour": 0.4}),
+        ({"runtime": {"ports": [{"isIpPublic": False, "privatePort": 22, "publicPort": 22}]}}, {"ready": False}),
         ({"runtime": {"ports": None}}, {"ready": False, "stopped": False}),
         ({"desiredStatus": "CREATED", "runtime": None}, {"ready": False, "stopped": False, "usd_per_hour": 0.4}),
         ({"desiredStatus": "EXITED", "runtime": None}, {"ready": False, "stopped": True, "usd_per_hour": pytest.approx(0.02)}),
