@@ -1,7 +1,8 @@
 """From the name that a cloud shows back to cloudtune's own. Pure.
 
-SkyPilot calls an instance ``<cluster name>-<8 hex digits of the user>``, and on a marketplace adds ``-head``
-(``sky/utils/common_utils.py``, ``make_cluster_name_on_cloud``; ``sky/provision/vast/instance.py``).
+SkyPilot calls an instance ``<cluster name>-<8 hex digits of the user>`` (``sky/utils/common_utils.py``,
+``make_cluster_name_on_cloud``), and adds ``-head`` on Vast, RunPod and Lambda. On AWS that name, without ``-head``, is
+in two tags; the tag ``Name`` is changed later on, and is not read (``sky/provision/{vast,runpod,lambda_cloud,aws}/instance.py``).
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def test_ages_and_a_clock_in_the_past(tmp_path: Path) -> None:
 
 def vast_offer(**values: Any) -> dict[str, Any]:
     base = {"machine_id": 1, "verification": "verified", "reliability2": 0.99, "inet_down": 800.0, "driver_version": "550.54.14",
-            "cuda_max_good": 12.4, "duration": 9e6, "gpu_name": "RTX 4090", "gpu_ram": 24564, "num_gpus": 1, "dph_base": 0.30, "min_bid": 0.1}  # fmt: skip
+            "cuda_max_good": 12.4, "duration": 9e6, "gpu_name": "RTX 4090", "gpu_ram": 24564, "num_gpus": 1, "dph_base": 0.30, "min_bid": 0.1,
+            "geolocation": "Texas, US", "storage_cost": 0.225}  # fmt: skip
     return {**base, **values}
 
 
@@ -96,7 +97,10 @@ def test_vast_counts_only_hosts_worth_renting() -> None:
     answer = {"offers": [vast_offer(dph_base=0.05, **b) for b in bad] + [vast_offer(dph_base=p) for p in (0.50, 0.28, 0.30, 0.33)]}
     rows, out = vast_rows(json.dumps(answer).encode(), HostRules(struck={"7"}), "2026-11-24")
     assert sum(out.values()) == len(bad) and len(out) == 6
-    assert [(r[0], r[2], r[3], r[6], r[7]) for r in rows] == [("vast", "1x-RTX_4090-32-65536", "RTX4090", "0.33", "0.1")]
+    kind = ("vast", "US", "1x-RTX_4090-8-16384", "RTX4090")
+    assert [(*r[:4], r[6], r[7]) for r in rows] == [(*kind, "0.35", "0.12")], "64 GB of disk at $0.225 a month are 2 cents an hour"
+    two, _ = vast_rows(json.dumps({"offers": [vast_offer(), vast_offer(geolocation="Paris, FR")]}).encode(), HostRules(), "2026-11-24")
+    assert [r[1] for r in two] == ["FR", "US"]
     rows, _ = vast_rows(json.dumps({"offers": [vast_offer(duration=90_000.0)]}).encode(), HostRules(duration_s=100_000.0), "2026-11-24")
     assert rows == []
 
