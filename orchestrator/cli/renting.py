@@ -19,6 +19,7 @@ from orchestrator.ledger.paths import private, run_dir
 from orchestrator.plan.budget import Policy
 from orchestrator.plan.disk import disk_gib, ordered_gib
 from orchestrator.plan.offers import Offer
+from orchestrator.run.ports import PortError, Refused
 from orchestrator.spec.jobspec import Job, JobSpec
 from trainer.contract import write_atomically
 
@@ -53,12 +54,25 @@ def reachable(wanted: tuple[str, ...]) -> tuple[str, ...]:
     for cloud in sorted(named):
         if not has_credential(cloud):
             raise UsageProblem(f"there is no credential for {cloud} on this machine", hint=HOW_TO[cloud])
+        _taken(cloud)
     if named:
         return tuple(place for place in wanted if place != "local")
     found = tuple(cloud for cloud in BUILT if has_credential(cloud))
     if found and importlib.util.find_spec("sky") is None:
         raise MissingExtra("renting", "sky")
+    for cloud in found:
+        _taken(cloud)
     return found
+
+
+def _taken(cloud: str) -> None:
+    """Ask the cloud, with the credential, before anything is planned. Raises UsageProblem when it says no or nothing."""
+    try:
+        cloud_observer(cloud).everything()
+    except Refused as error:
+        raise UsageProblem(f"{cloud} does not take the credential on this machine: {error}", hint=HOW_TO[cloud]) from error
+    except PortError as error:
+        raise UsageProblem(f"{cloud} cannot be asked what exists there, so nothing is rented there: {error}", hint="try again") from error
 
 
 def rentable(job: Job, prepared: Prepared) -> tuple[Offer, ...]:
@@ -103,6 +117,44 @@ def write_load(folder: Path, job: Job, model_from: str) -> None:
     else:
         load["hub_model"] = job.spec.model
     write_atomically(private(folder) / LOAD_FILE, json.dumps(load))
+
+
+# --- accounts -------------------------------------------------------------------------------------------------------
+
+
+def cloud_observer(cloud: str) -> Observer:
+    """What lists this cloud's instances."""
+    from orchestrator.backends.observers.vast import VastObserver
+
+    return {"vast": VastObserver}[cloud]()
+
+
+def observers() -> dict[str, Observer]:
+    """The clouds whose credentials are here, by cloud."""
+    if importlib.util.find_spec("vastai") is None:
+        return {}
+    return {cloud: cloud_observer(cloud) for cloud in BUILT if has_credential(cloud)}
+
+
+def providers(folder: Path) -> dict[str, Provider]:
+    """Who ends what is found there, without SkyPilot. ``folder``: for the host keys that are never needed."""
+    from orchestrator.backends.skypilot.client import SkyClient
+    from orchestrator.backends.skypilot.home import SkyHome
+    from orchestrator.backends.skypilot.rent import Orders, SkyRenter
+
+    client = SkyClient(SkyHome())
+    found: dict[str, Provider] = {}
+    for cloud in observers():
+        reaches = {cloud: _reach(cloud, client, folder)}
+        found[cloud] = SkyRenter(client, reaches, Orders(folder), disk_gib=0.0, tolerance=0.0)
+    return found
+
+
+def titles() -> dict[str, str]:
+    """Who proves a teardown, by cloud."""
+    from orchestrator.backends.observers.vast import VastObserver
+
+    return {"vast": VastObserver.title}
 
 
 # --- the ports ------------------------------------------------------------------------------------------------------

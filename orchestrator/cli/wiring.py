@@ -145,14 +145,22 @@ def local_box(folder: Path) -> LocalBox:
 
 def observers() -> dict[str, Observer]:
     """Every account that can be reached from here, by backend."""
-    return {"local": local_box(state_dir() / "swept")}
+    from orchestrator.cli import renting
+
+    return {"local": local_box(state_dir() / "swept"), **renting.observers()}
 
 
 def providers() -> dict[str, Provider]:
     """Who ends instances in those accounts, by backend."""
-    return {"local": local_box(state_dir() / "swept")}
+    from orchestrator.cli import renting
+
+    return {"local": local_box(state_dir() / "swept"), **renting.providers(state_dir() / "swept")}
 
 
 def observer_title(backend: str) -> str:
-    """Who proves the teardown, in words."""
-    return {"local": "this machine's process list and disk"}.get(backend, backend)
+    """Who proves the teardown, in words; for a rented instance, the cloud's own list."""
+    if backend == "local":
+        return "this machine's process list and disk"
+    from orchestrator.cli import renting
+
+    return renting.titles().get(backend, backend)

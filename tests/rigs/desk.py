@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,5 +56,13 @@ class RentingDesk:
                 [str(Path(sys.executable).with_name("cloudtune")), *arguments], env=self.env, cwd=self.job, stdout=output, stderr=output
             )
 
-    def environment_of_this_process(self) -> dict[str, str]:
-        return {**os.environ, **self.env}
+    def output(self) -> str:
+        """What a started command has said."""
+        path = self.job / "output.txt"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def receipt(self) -> dict[str, Any]:
+        """The receipt in the run's folder."""
+        [path] = (self.state / "runs").glob("*/receipt.json")
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return document

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.backends.observers.names import own_name
 from orchestrator.errors import MissingExtra
 from orchestrator.run.events import Instance
-from orchestrator.run.ports import PortError
+from orchestrator.run.ports import PortError, Refused
 
 _RENAMED = {"TeslaV100": "V100", "TeslaT4": "T4", "TeslaP100": "P100", "QRTX6000": "RTX6000", "QRTX8000": "RTX8000"}
 
@@ -51,6 +51,8 @@ class VastObserver:
             client = VastAI(self._api_key) if self._api_key else VastAI()
             return list(client.show_instances())
         except Exception as error:  # the client raises whatever its transport does; unknown is never "nothing there"
+            if re.search(r"\b401\b|\b403\b|unauthori", str(error), re.IGNORECASE):
+                raise Refused("Vast does not take the key that its own client finds on this machine") from error
             raise PortError(f"Vast did not say what exists: {type(error).__name__}: {_without_key(str(error))}") from error
 
 

@@ -190,9 +190,10 @@ ASKED: dict[str, Callable[..., dict[str, Any]]] = {
 
 def reread_price_list() -> None:
     """Vast's list is cloudtune's own and grows while this process lives; SkyPilot would read it once."""
+    import pandas
     from sky.catalog import vast_catalog
 
-    vast_catalog._df._update_if_stale_func = lambda: True
+    vast_catalog._df._load_df = lambda: pandas.read_csv(vast_catalog._df._filename)
 
 
 def described(error: BaseException) -> dict[str, Any]:
@@ -212,13 +213,10 @@ def main(home: Path) -> int:
 
     try:
         with server(home):
-            from sky.utils import annotations
-
             reread_price_list()
             say({"ready": True})
             for line in sys.stdin:
                 asked = json.loads(line)
-                annotations.clear_request_level_cache()
                 try:
                     say({"answer": ASKED[asked.pop("do")](**asked)})
                 except Exception as error:  # told to the one who asked, who decides
