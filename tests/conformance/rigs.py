@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -14,11 +16,16 @@ from orchestrator.backends.local import LocalBox
 from orchestrator.backends.simulated.faults import KINDS, Rates
 from orchestrator.backends.simulated.ports import SimulatedCloud, SimulatedEscrow
 from orchestrator.backends.simulated.world import Task, World
+from orchestrator.backends.skypilot.box import Load, SkyBox
+from orchestrator.backends.skypilot.client import SkyClient
+from orchestrator.backends.skypilot.home import SkyHome
+from orchestrator.backends.skypilot.rent import Orders, SkyRenter
+from orchestrator.backends.skypilot.vast import VastReach
 from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import Cargo, Escrow, Observer, Parcel, Provider, Remote
 from trainer.contract import TrainerConfig, dump_config, write_manifest
 
-WAIT_S = 30.0
+VAST_HOME = "CONFORMANCE_VAST_HOME"  # SkyPilot home that a rig has made ready
 QUIET = Rates(**dict.fromkeys(KINDS, 0.0))
 
 
@@ -31,33 +38,28 @@ class Rig(Protocol):
     remote: Remote
     escrow: Escrow
     timer_s: float  # a life that is short here
+    wait_s: float  # longest wait for anything
+
+    parcel: Callable[[Cargo, int, bool], Parcel]
 
     def tick(self) -> None: ...
-    def parcel(self, cargo: Cargo, step: int, whole: bool) -> Parcel: ...
     def close(self) -> None: ...
 
 
-class LocalRig:
-    """This machine."""
+def write_small_bundle(bundle: Path) -> Path:
+    """A job that ends by itself, soon: there is no such model."""
+    bundle.mkdir(parents=True)
+    (bundle / "train.jsonl").write_text('{"text": "a"}\n')
+    config = TrainerConfig(model="no/such-model", train_file="train.jsonl", out_dir="../work")
+    (bundle / "config.json").write_text(dump_config(config))
+    return bundle
 
-    timer_s = 1.5
 
-    def __init__(self, folder: Path) -> None:
-        bundle = folder / "bundle"
-        bundle.mkdir(parents=True)
-        (bundle / "train.jsonl").write_text('{"text": "a"}\n')
-        config = TrainerConfig(model="no/such-model", train_file="train.jsonl", out_dir="../work")
-        (bundle / "config.json").write_text(dump_config(config))
-        self._folder = folder
-        self.offer = Offer(backend="local", cloud="local", gpu="CPU or GPU")
-        self.provider = self.observer = self.remote = LocalBox(folder / "boxes", bundle, folder / "home")
-        self.escrow = HomeEscrow(folder / "home")
+def parcels(folder: Path) -> Callable[[Cargo, int, bool], Parcel]:
+    """What makes parcels below ``folder`` as if they had just been fetched."""
 
-    def tick(self) -> None:
-        time.sleep(0.05)
-
-    def parcel(self, cargo: Cargo, step: int, whole: bool) -> Parcel:
-        place = self._folder / "incoming" / f"{cargo}-{step}-{time.monotonic_ns()}"
+    def parcel(cargo: Cargo, step: int, whole: bool) -> Parcel:
+        place = folder / "incoming" / f"{cargo}-{step}-{time.monotonic_ns()}"
         place.mkdir(parents=True)
         (place / "adapter_model.safetensors").write_bytes(f"{cargo} {step}".encode())
         write_manifest(place)
@@ -65,9 +67,63 @@ class LocalRig:
             (place / "adapter_model.safetensors").write_bytes(b"torn")
         return Parcel(cargo=cargo, step=step, place=place)
 
+    return parcel
+
+
+class LocalRig:
+    """This machine."""
+
+    timer_s = 1.5
+    wait_s = 30.0
+
+    def __init__(self, folder: Path) -> None:
+        bundle = write_small_bundle(folder / "bundle")
+        self.parcel = parcels(folder)
+        self.offer = Offer(backend="local", cloud="local", gpu="CPU or GPU")
+        self.provider = self.observer = self.remote = LocalBox(folder / "boxes", bundle, folder / "home")
+        self.escrow = HomeEscrow(folder / "home")
+
+    def tick(self) -> None:
+        time.sleep(0.05)
+
     def close(self) -> None:
         for instance in self.observer.everything():
             self.provider.destroy(instance.name, ())
+        assert self.observer.everything() == ()
+
+
+class VastRig:
+    """The emulated marketplace beside which this process was started, through the real SkyPilot."""
+
+    timer_s = 12.0
+    wait_s = 90.0
+    _client: ClassVar[SkyClient | None] = None  # its server takes seconds to start, and is one for all tests
+
+    def __init__(self, folder: Path) -> None:
+        os.environ["HOME"] = str(Path(os.environ[VAST_HOME]).parent / "home")  # the user's, with the key; each test begins with another
+        if VastRig._client is None:
+            VastRig._client = SkyClient(SkyHome(Path(os.environ[VAST_HOME])))
+            atexit.register(VastRig._client.close)
+        bundle = write_small_bundle(folder / "bundle")
+        orders = Orders(folder / "home")
+        self._reach = VastReach(VastRig._client, folder)
+        renter = SkyRenter(VastRig._client, {"vast": self._reach}, orders, disk_gib=8.0, tolerance=0.02)
+        self.offer = Offer(
+            backend="skypilot", cloud="vast", region="US", instance_type="1x-RTX_4090-8-16384", gpu="RTX4090", count=1, usable_gib=23.5,
+            usd_per_hour=0.36, guard="create-time",
+        )  # fmt: skip
+        self.provider = self.observer = renter
+        self.remote = SkyBox(bundle, folder / "home", Load(disk_gib=1.0), renter.shell, orders.gpus)
+        self.escrow = HomeEscrow(folder / "home")
+        self.parcel = parcels(folder)
+
+    def tick(self) -> None:
+        time.sleep(0.5)
+
+    def close(self) -> None:
+        for instance in self.observer.everything():
+            self.provider.destroy(instance.name, ())
+        self._reach.close()
         assert self.observer.everything() == ()
 
 
@@ -75,6 +131,7 @@ class SimulatedRig:
     """A world without faults."""
 
     timer_s = 600.0
+    wait_s = 30.0
 
     def __init__(self, folder: Path) -> None:
         self.world = World(1, QUIET)
@@ -95,12 +152,14 @@ class SimulatedRig:
 
 
 RIGS: dict[str, Callable[[Path], Rig]] = {"local": LocalRig, "simulated": SimulatedRig}
-TICKS = 600
+if os.environ.get(VAST_HOME):  # set by tests/rigs/test_conformance.py, which runs the suite beside an emulated cloud
+    RIGS = {"vast": VastRig}
+TICKS = 6000
 
 
 def eventually(rig: Rig, condition: Callable[[], Any]) -> None:
     """Let time pass until the condition holds; bounded."""
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + rig.wait_s
     for _ in range(TICKS):
         if condition():
             return

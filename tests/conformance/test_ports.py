@@ -10,7 +10,7 @@ import pytest
 from orchestrator.run.ports import HashMismatch, PortError
 from tests.conformance.rigs import RIGS, Rig, eventually
 
-NAME = "ct-test-run-1"
+NAME = "ct-0a1b2c-00000001-1"
 
 
 @pytest.fixture(params=sorted(RIGS))
@@ -58,7 +58,7 @@ def test_destroy_of_what_is_gone_is_fine(rig: Rig) -> None:
 
 def test_destroy_by_id_spares_others(rig: Rig) -> None:
     ready(rig)
-    rig.provider.destroy("ct-test-run-2", ())
+    rig.provider.destroy("ct-0a1b2c-00000001-2", ())
     rig.provider.destroy(NAME, ("another-id",))
     rig.tick()
     assert len(rig.observer.instances(NAME)) == 1
@@ -123,7 +123,7 @@ def test_a_box_that_is_not_there_is_an_error(rig: Rig) -> None:
 def test_escrow_keeps_what_verifies(rig: Rig) -> None:
     assert rig.escrow.checkpoint() is None
     for step in (5, 10):
-        parcel = rig.parcel("checkpoint", step, whole=True)
+        parcel = rig.parcel("checkpoint", step, True)
         files = rig.escrow.verify(parcel)
         assert files and all(files)
         rig.escrow.keep(parcel)
@@ -134,5 +134,5 @@ def test_escrow_keeps_what_verifies(rig: Rig) -> None:
 @pytest.mark.parametrize("cargo", ["checkpoint", "adapter"])
 def test_escrow_refuses_what_does_not_verify(rig: Rig, cargo: str) -> None:
     with pytest.raises(HashMismatch):
-        rig.escrow.verify(rig.parcel("checkpoint" if cargo == "checkpoint" else "adapter", 5, whole=False))
+        rig.escrow.verify(rig.parcel("checkpoint" if cargo == "checkpoint" else "adapter", 5, False))
     assert rig.escrow.checkpoint() is None

@@ -14,6 +14,7 @@ from orchestrator.run.ports import NoCapacity, PortError, Refused
 RATE_CAP = "SKYPILOT_CLOUDTUNE_RATE_CAP"  # read by the plugin in the server
 CLOUD = "SKYPILOT_CLOUDTUNE_CLOUD"
 MINUTE_S = 60.0
+YEAR_MINUTES = 365 * 24 * 60
 _NO_CAPACITY = re.compile(
     r"could not find an offer|no capacity|capacity|not available|unavailable|out of stock|no longer available|"
     r"failed to acquire resources|insufficient|already rented|no_such_ask",
@@ -47,8 +48,8 @@ def variables(offer: Offer, tolerance: float) -> dict[str, str]:
 
 
 def idle_minutes(life_s: float | None) -> int:
-    """SkyPilot's own timer for a life of so many seconds: whole minutes, down; it fires up to one later. None: none is set."""
-    return -1 if life_s is None else max(1, math.floor(life_s / MINUTE_S))
+    """SkyPilot's own timer for a life of so many seconds: whole minutes, down; it fires up to one later. None: a year."""
+    return YEAR_MINUTES if life_s is None else max(1, math.floor(life_s / MINUTE_S))
 
 
 def refusal(error: SkyError) -> PortError:

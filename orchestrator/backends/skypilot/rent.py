@@ -129,6 +129,8 @@ class SkyRenter:
         self._cloud_of(name).arm(name, life_s, self._orders.read(name).get("request", ""))
 
     def destroy(self, name: str, ids: tuple[str, ...]) -> None:
+        if not self._orders.read(name) and not self.instances(name):
+            return  # never ordered from here, and listed nowhere
         self._cloud_of(name).end(name, ids, self._orders.read(name).get("request", ""))
 
     def _cloud_of(self, name: str) -> Reach:

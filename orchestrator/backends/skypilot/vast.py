@@ -45,7 +45,8 @@ class VastReach:
 
     def end(self, name: str, ids: tuple[str, ...], request: str) -> None:
         for one in ids or tuple(instance.id for instance in self.observer.instances(name)):
-            self._destroy(one)
+            if one.isdecimal():  # Vast has no other ids
+                self._destroy(one)
         if not ids:
             self._call_off(request)
 
