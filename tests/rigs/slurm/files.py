@@ -122,7 +122,7 @@ export UV_PYTHON_DOWNLOADS=never UV_NO_INDEX=1 UV_FIND_LINKS={wheelhouse} PIP_NO
 
 def write(folder: Path, wheelhouse: Path | None) -> None:
     """Write all of them under `folder`."""
-    for name in ("bin", "home/.slurm", "home/.sky", "home/.ssh", "login", "ssh", "state", "tmp"):
+    for name in ("bin", "login", "ssh", "state", "tmp"):
         (folder / name).mkdir(parents=True)
     (folder / "tmp").chmod(0o1777)
     for node in truth.NODES:
@@ -131,8 +131,20 @@ def write(folder: Path, wheelhouse: Path | None) -> None:
     _accounts(folder)
     _ssh(folder)
     _stand_ins(folder, wheelhouse)
+
+
+def make_home(folder: Path, home: Path) -> None:
+    """A user's HOME as it is when a cluster's administrator has let them in: ssh's key and address book, and SkyPilot's settings with the prices."""
+    for name in (".slurm", ".sky", ".ssh"):
+        (home / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = home / ".ssh/slurm_key"
+    key.write_bytes((folder / "ssh/client_key").read_bytes())
+    key.chmod(0o600)
+    (home / ".ssh/known_hosts").write_text(_known_hosts(folder))
+    client = f"Host {CLUSTER}\n  HostName 127.0.0.1\n  Port {SSH_PORT}\n  User root\n  IdentityFile {key}\n  IdentitiesOnly yes\n"
+    (home / ".slurm/config").write_text(client)
     prices = ", ".join(f"{gpu}: {usd}" for gpu, usd in truth.PRICES_USD_PER_HOUR.items())
-    (folder / "home/.sky/config.yaml").write_text(SKY_CONFIG.format(cluster=CLUSTER, prices=prices))
+    (home / ".sky/config.yaml").write_text(SKY_CONFIG.format(cluster=CLUSTER, prices=prices))
 
 
 def _slurm(folder: Path) -> None:
@@ -163,16 +175,16 @@ def _accounts(folder: Path) -> None:
 
 
 def _ssh(folder: Path) -> None:
-    for path in (folder / "ssh/host_key", folder / "home/.ssh/slurm_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-    (folder / "ssh/authorized_keys").write_text((folder / "home/.ssh/slurm_key.pub").read_text())
-    known = f"[127.0.0.1]:{SSH_PORT} {(folder / 'ssh/host_key.pub').read_text()}"
-    for home in ("home", "login"):
-        (folder / home / ".ssh").mkdir(mode=0o700, exist_ok=True)
-        (folder / home / ".ssh/known_hosts").write_text(known)
+    for name in ("host_key", "client_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "ssh" / name)], check=True)
+    (folder / "ssh/authorized_keys").write_text((folder / "ssh/client_key.pub").read_text())
     (folder / "sshd_config").write_text(SSHD_CONFIG.format(port=SSH_PORT, folder=folder))
-    client = f"Host {CLUSTER}\n  HostName 127.0.0.1\n  Port {SSH_PORT}\n  User root\n  IdentityFile {folder}/home/.ssh/slurm_key\n  IdentitiesOnly yes\n"
-    (folder / "home/.slurm/config").write_text(client)
+    (folder / "login/.ssh").mkdir(mode=0o700)  # ssh takes `~` from the accounts, not from HOME
+    (folder / "login/.ssh/known_hosts").write_text(_known_hosts(folder))
+
+
+def _known_hosts(folder: Path) -> str:
+    return f"[127.0.0.1]:{SSH_PORT} {(folder / 'ssh/host_key.pub').read_text()}"
 
 
 def _stand_ins(folder: Path, wheelhouse: Path | None) -> None:

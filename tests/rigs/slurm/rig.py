@@ -59,6 +59,7 @@ class SlurmRig:
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._space: ns.Namespace | None = None
         files.write(self.folder, self._wheelhouse)
+        self.make_home(self.home)
         self.env = self._environment()
 
     def __enter__(self) -> Self:
@@ -71,6 +72,11 @@ class SlurmRig:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def make_home(self, home: Path) -> Path:
+        """Let `home` in: ssh's key and address book (`~/.slurm/config`), SkyPilot's settings with the rig's prices. May be called for several."""
+        files.make_home(self.folder, home)
+        return home
 
     def run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
         """subprocess.run inside, as text, its output captured unless told otherwise."""
