@@ -105,6 +105,11 @@ class SlurmRig:
                 found[pid] = f"pid {pid} of job {job_id}: {_command_line(pid)}"
         return found
 
+    def stop_controller(self) -> None:
+        """A fault: slurmctld is gone. What runs goes on, and nobody can ask about it."""
+        self._daemons["slurmctld"].terminate()
+        self._daemons["slurmctld"].wait(timeout=20)
+
     def close(self) -> None:
         """End every process inside by its id, report those that ended jobs had left in `orphans`, remove the files. May be called twice."""
         space, self._space = self._space, None
@@ -199,7 +204,7 @@ class SlurmRig:
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-2000:]}" for path in found)
 
     def _answers(self) -> bool:
-        return "slurmctld" in self._daemons and self.run(["scontrol", "ping"]).returncode == 0
+        return "slurmctld" in self._daemons and self._daemons["slurmctld"].poll() is None and self.run(["scontrol", "ping"]).returncode == 0
 
     def _cancel_jobs(self) -> None:
         """Ended as Slurm ends jobs, so that what survives that is seen to survive it."""
