@@ -82,11 +82,12 @@ class SlurmRig:
         """subprocess.run inside, as text, its output captured unless told otherwise."""
         if not {"stdout", "stderr", "capture_output"} & options.keys():
             options["capture_output"] = True
-        return subprocess.run(self._inside(argv), env={**self.env, **(env or {})}, text=True, check=options.pop("check", False), **options)
+        inside = self._inside(argv, options.pop("cwd", None))
+        return subprocess.run(inside, env={**self.env, **(env or {})}, text=True, check=options.pop("check", False), **options)
 
     def popen(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
         """subprocess.Popen inside, as text; its pid is the command's own."""
-        return subprocess.Popen(self._inside(argv), env={**self.env, **(env or {})}, text=True, **options)
+        return subprocess.Popen(self._inside(argv, options.pop("cwd", None)), env={**self.env, **(env or {})}, text=True, **options)
 
     def truth(self) -> list[truth.Job]:
         """Every job there has been, with its bill until now."""
@@ -131,9 +132,9 @@ class SlurmRig:
         finally:
             shutil.rmtree(self.folder, ignore_errors=space is None)
 
-    def _inside(self, argv: Sequence[str]) -> list[str]:
+    def _inside(self, argv: Sequence[str], folder: str | Path | None = None) -> list[str]:
         assert self._space is not None, "the rig is not running"
-        return self._space.argv(argv)
+        return self._space.argv(argv, folder or Path.cwd())
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("SKYPILOT_", "SLURM_", "PIP_", "UV_"))}

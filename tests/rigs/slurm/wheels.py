@@ -49,7 +49,18 @@ def wheelhouse() -> Path:
     try:
         subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(filling), *SOURCES_ONLY], check=True)
         for requirements in LISTS:
-            argv = [*pip, "download", "--quiet", "--only-binary", ":all:", "--find-links", str(filling), "--dest", str(filling), *requirements]
+            argv = [
+                *pip,
+                "download",
+                "--quiet",
+                "--only-binary",
+                ":all:",
+                "--find-links",
+                str(filling),
+                "--dest",
+                str(filling),
+                *requirements,
+            ]
             subprocess.run(argv, check=True)
         tools = [*pip, "install", "--quiet", "--no-index", "--find-links", str(filling)]
         subprocess.run([*tools, "--target", str(filling / "tools"), "uv"], check=True)
