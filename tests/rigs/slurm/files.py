@@ -11,7 +11,7 @@ CLUSTER = "rig"
 CPUS, MEMORY_MIB = 8, 64000
 
 # slurmd resolves with AI_ADDRCONFIG, which does not count 127.0.0.1: so `lo` has an address for documentation (RFC 5737) too.
-# $1 is the rig's folder. All of it is seen in the rig's mount namespace alone, and goes with it.
+# $1 is the rig's folder, $2 a control group of its own or nothing. All of it is seen in the rig's mount namespace alone, and goes with it.
 SETUP = """
 ip link set lo up
 ip address add 192.0.2.1/32 dev lo
@@ -21,6 +21,7 @@ mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/shadow" /etc/shadow
 mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd /run/lock /run/munge
+[ -z "$2" ] || mount --bind "$2" /sys/fs/cgroup/freezer
 """
 
 SLURM_CONF = """\
@@ -34,7 +35,7 @@ StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmctldPort=6817
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -121,14 +122,14 @@ export UV_PYTHON_DOWNLOADS=never UV_NO_INDEX=1 UV_FIND_LINKS={wheelhouse} PIP_NO
 """
 
 
-def write(folder: Path, wheelhouse: Path | None) -> None:
-    """Write all of them under `folder`."""
+def write(folder: Path, wheelhouse: Path | None, *, cgroups: bool) -> None:
+    """Write all of them under `folder`. cgroups: Slurm finds a step's processes by control group, as most clusters do."""
     for name in ("bin", "login", "ssh", "state", "tmp"):
         (folder / name).mkdir(parents=True)
     (folder / "tmp").chmod(0o1777)
     for node in truth.NODES:
         (folder / f"spool.{node}").mkdir()
-    _slurm(folder)
+    _slurm(folder, cgroups)
     _accounts(folder)
     _ssh(folder)
     _stand_ins(folder, wheelhouse)
@@ -152,8 +153,9 @@ def make_home(folder: Path, home: Path) -> None:
     names.write_text("AcceleratorName,Clouds\n" + "".join(f"{gpu},slurm\n" for gpu in truth.PRICES_USD_PER_HOUR))
 
 
-def _slurm(folder: Path) -> None:
-    lines, gres = [SLURM_CONF.format(cluster=CLUSTER, folder=folder)], []
+def _slurm(folder: Path, cgroups: bool) -> None:
+    lines, gres = [SLURM_CONF.format(cluster=CLUSTER, folder=folder, proctrack="cgroup" if cgroups else "linuxproc")], []
+    (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
     for number, (node, gpu) in enumerate(truth.NODES.items()):
         lines.append(
             f"NodeName={node} NodeHostname=slurm-login NodeAddr=127.0.0.1 Port={6820 + number} CPUs={CPUS} Sockets=1 CoresPerSocket={CPUS} "

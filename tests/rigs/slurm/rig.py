@@ -18,6 +18,7 @@ PROGRAMS = {
     "munged": "munge", "slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sinfo": "slurm-wlm", "sshd": "openssh-server", "rsync": "rsync",
     "socat": "socat", "nc": "netcat-openbsd", "ps": "procps", "lsof": "lsof", "sudo": "sudo", "ssh-keygen": "openssh-client",
 }  # fmt: skip
+FREEZER = Path("/sys/fs/cgroup/freezer")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -42,13 +43,14 @@ class SlurmRig:
     """`with SlurmRig() as rig:` starts munged, sshd, slurmctld and two slurmd; leaving ends them and all that ran inside.
 
     home: the HOME to run commands with. env: their whole environment. name: what `--infra slurm/NAME` takes.
+    cgroups: Slurm finds a step's processes by control group, as most clusters do, and not by their parents; needs FREEZER.
     with_wheels: nodes can install packages, from a wheelhouse fetched on first use.
     RuntimeError, with the daemons' logs, if the cluster is not up within 60 s.
     """
 
     name = NAME
 
-    def __init__(self, *, with_wheels: bool = True) -> None:
+    def __init__(self, *, with_wheels: bool = True, cgroups: bool = False) -> None:
         why = reason_missing()
         if why is not None:
             raise RuntimeError(why)
@@ -58,7 +60,8 @@ class SlurmRig:
         self.orphans: list[str] = []
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._space: ns.Namespace | None = None
-        files.write(self.folder, self._wheelhouse)
+        self._cgroup = FREEZER / self.folder.name if cgroups else None
+        files.write(self.folder, self._wheelhouse, cgroups=cgroups)
         self.make_home(self.home)
         self.env = self._environment()
 
@@ -129,6 +132,9 @@ class SlurmRig:
             for daemon in self._daemons.values():
                 daemon.wait()
             self._daemons = {}
+            if self._cgroup is not None and self._cgroup.exists():
+                for inner, _, _ in os.walk(self._cgroup, topdown=False):
+                    Path(inner).rmdir()
         finally:
             shutil.rmtree(self.folder, ignore_errors=space is None)
 
@@ -150,7 +156,9 @@ class SlurmRig:
         return env
 
     def _start(self) -> None:
-        self._space = ns.Namespace(files.SETUP, [str(self.folder)])
+        if self._cgroup is not None:
+            self._cgroup.mkdir()
+        self._space = ns.Namespace(files.SETUP, [str(self.folder), str(self._cgroup or "")])
         self._daemon("munged", ["munged", "--foreground", "--force", "--key-file", f"{self.folder}/munge.key", "--seed-file", f"{self.folder}/munge.seed",
                                 "--log-file", f"{self.folder}/munged.log", "--pid-file", f"{self.folder}/munged.pid"])  # fmt: skip
         self._wait_for("munged", lambda: self.run(["munge", "-n"]).returncode == 0)
