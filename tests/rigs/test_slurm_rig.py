@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rigs.slurm.rig import SlurmRig, reason_missing
+from tests.rigs.slurm.rig import FREEZER, SlurmRig, reason_missing
 
 pytestmark = [pytest.mark.rig, pytest.mark.skipif(reason_missing() is not None, reason=reason_missing() or "")]
 
@@ -61,3 +61,32 @@ def test_a_job_is_run_and_billed_and_nothing_is_left() -> None:
     assert _inside(inode) == []
     assert not folder.exists()
     assert Path("/proc/self/mountinfo").read_text() == mounts
+
+
+@pytest.mark.skipif(not os.access(FREEZER, os.W_OK), reason=f"needs control groups, version 1, at {FREEZER}")
+def test_only_what_an_srun_holds_outlives_its_caller_where_slurm_keeps_cgroups() -> None:
+    """A process that detaches itself ends with its step; a step whose srun the login node holds goes on, and ends with the job."""
+    with SlurmRig(with_wheels=False, cgroups=True) as rig:
+        tick = f"while :; do date +%s >> {rig.folder}/NAME; sleep 0.5; done"
+        loop = {name: tick.replace("NAME", name) for name in ("detached", "held")}
+        job = rig.run(["sbatch", "--parsable", "-p", "t4", "-o", "/dev/null", "--wrap", "sleep 300"], check=True).stdout.strip()
+        deadline_s = time.monotonic() + 20
+        while rig.truth()[-1].state != "RUNNING" and time.monotonic() < deadline_s:
+            time.sleep(0.2)
+        step = f"srun --overlap --quiet --jobid={job} --nodes=1 --ntasks=1 sh -c"
+        ssh = ["ssh", "-F", f"{rig.home}/.slurm/config", "-o", "BatchMode=yes", rig.name]
+        rig.run([*ssh, f"{step} 'setsid sh -c \"{loop['detached']}\" </dev/null >/dev/null 2>&1 & sleep 2'"], check=True, timeout=30)
+        rig.run([*ssh, f"setsid nohup {step} '{loop['held']}' </dev/null >/dev/null 2>&1 &"], check=True, timeout=30)
+        time.sleep(4)
+        before = {name: (rig.folder / name).read_text() for name in loop}
+        time.sleep(3)
+        assert (rig.folder / "detached").read_text() == before["detached"] != ""
+        assert len((rig.folder / "held").read_text()) > len(before["held"]) > 0
+        rig.run(["scancel", job], check=True)
+        deadline_s = time.monotonic() + 30
+        while rig.truth()[-1].end_s is None and time.monotonic() < deadline_s:
+            time.sleep(0.5)
+        assert rig.job_orphans() == {}
+        group = FREEZER / rig.folder.name
+        assert group.exists()
+    assert not group.exists()

@@ -11,7 +11,7 @@ CLUSTER = "rig"
 CPUS, MEMORY_MIB = 8, 64000
 
 # slurmd resolves with AI_ADDRCONFIG, which does not count 127.0.0.1: so `lo` has an address for documentation (RFC 5737) too.
-# $1 is the rig's folder. All of it is seen in the rig's mount namespace alone, and goes with it.
+# $1 is the rig's folder, $2 a control group of its own or nothing. All of it is seen in the rig's mount namespace alone, and goes with it.
 SETUP = """
 ip link set lo up
 ip address add 192.0.2.1/32 dev lo
@@ -21,6 +21,7 @@ mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/shadow" /etc/shadow
 mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd /run/lock /run/munge
+[ -z "$2" ] || mount --bind "$2" /sys/fs/cgroup/freezer
 """
 
 SLURM_CONF = """\
@@ -34,7 +35,7 @@ StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmctldPort=6817
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -93,9 +94,10 @@ case "$*" in
 esac
 """
 
-# SkyPilot asks for Python 3.10, which Debian 12 does not have.
+# SkyPilot asks for Python 3.10, which Debian 12 does not have; and its set-up runs uv without the profile's settings.
 UV = """\
 #!/bin/bash
+export UV_PYTHON_DOWNLOADS=never UV_OFFLINE=1 UV_NO_INDEX=1 UV_FIND_LINKS={wheelhouse}
 arguments=("$@")
 for i in "${{!arguments[@]}}"; do
     [ "${{arguments[i]}}" = 3.10 ] && [ "$i" -gt 0 ] && [ "${{arguments[i-1]}}" = --python ] && arguments[i]=/usr/bin/python3.11
@@ -120,23 +122,40 @@ export UV_PYTHON_DOWNLOADS=never UV_NO_INDEX=1 UV_FIND_LINKS={wheelhouse} PIP_NO
 """
 
 
-def write(folder: Path, wheelhouse: Path | None) -> None:
-    """Write all of them under `folder`."""
-    for name in ("bin", "home/.slurm", "home/.sky", "home/.ssh", "login", "ssh", "state", "tmp"):
+def write(folder: Path, wheelhouse: Path | None, *, cgroups: bool) -> None:
+    """Write all of them under `folder`. cgroups: Slurm finds a step's processes by control group, as most clusters do."""
+    for name in ("bin", "login", "ssh", "state", "tmp"):
         (folder / name).mkdir(parents=True)
     (folder / "tmp").chmod(0o1777)
     for node in truth.NODES:
         (folder / f"spool.{node}").mkdir()
-    _slurm(folder)
+    _slurm(folder, cgroups)
     _accounts(folder)
     _ssh(folder)
     _stand_ins(folder, wheelhouse)
+
+
+def make_home(folder: Path, home: Path) -> None:
+    """A user's HOME as it is when a cluster's administrator has let them in: ssh's key and address book, and SkyPilot's settings with the prices."""
+    for name in (".slurm", ".sky", ".ssh"):
+        (home / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = home / ".ssh/slurm_key"
+    key.write_bytes((folder / "ssh/client_key").read_bytes())
+    key.chmod(0o600)
+    (home / ".ssh/known_hosts").write_text(_known_hosts(folder))
+    client = f"Host {CLUSTER}\n  HostName 127.0.0.1\n  Port {SSH_PORT}\n  User root\n  IdentityFile {key}\n  IdentitiesOnly yes\n"
+    (home / ".slurm/config").write_text(client)
     prices = ", ".join(f"{gpu}: {usd}" for gpu, usd in truth.PRICES_USD_PER_HOUR.items())
-    (folder / "home/.sky/config.yaml").write_text(SKY_CONFIG.format(cluster=CLUSTER, prices=prices))
+    (home / ".sky/config.yaml").write_text(SKY_CONFIG.format(cluster=CLUSTER, prices=prices))
+    # The one list that SkyPilot would fetch from the network. Without a checksum beside it, it counts as the user's and stays.
+    names = home / ".sky/catalogs/v8/common/accelerators.csv"
+    names.parent.mkdir(parents=True, exist_ok=True)
+    names.write_text("AcceleratorName,Clouds\n" + "".join(f"{gpu},slurm\n" for gpu in truth.PRICES_USD_PER_HOUR))
 
 
-def _slurm(folder: Path) -> None:
-    lines, gres = [SLURM_CONF.format(cluster=CLUSTER, folder=folder)], []
+def _slurm(folder: Path, cgroups: bool) -> None:
+    lines, gres = [SLURM_CONF.format(cluster=CLUSTER, folder=folder, proctrack="cgroup" if cgroups else "linuxproc")], []
+    (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
     for number, (node, gpu) in enumerate(truth.NODES.items()):
         lines.append(
             f"NodeName={node} NodeHostname=slurm-login NodeAddr=127.0.0.1 Port={6820 + number} CPUs={CPUS} Sockets=1 CoresPerSocket={CPUS} "
@@ -163,22 +182,22 @@ def _accounts(folder: Path) -> None:
 
 
 def _ssh(folder: Path) -> None:
-    for path in (folder / "ssh/host_key", folder / "home/.ssh/slurm_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-    (folder / "ssh/authorized_keys").write_text((folder / "home/.ssh/slurm_key.pub").read_text())
-    known = f"[127.0.0.1]:{SSH_PORT} {(folder / 'ssh/host_key.pub').read_text()}"
-    for home in ("home", "login"):
-        (folder / home / ".ssh").mkdir(mode=0o700, exist_ok=True)
-        (folder / home / ".ssh/known_hosts").write_text(known)
+    for name in ("host_key", "client_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "ssh" / name)], check=True)
+    (folder / "ssh/authorized_keys").write_text((folder / "ssh/client_key.pub").read_text())
     (folder / "sshd_config").write_text(SSHD_CONFIG.format(port=SSH_PORT, folder=folder))
-    client = f"Host {CLUSTER}\n  HostName 127.0.0.1\n  Port {SSH_PORT}\n  User root\n  IdentityFile {folder}/home/.ssh/slurm_key\n  IdentitiesOnly yes\n"
-    (folder / "home/.slurm/config").write_text(client)
+    (folder / "login/.ssh").mkdir(mode=0o700)  # ssh takes `~` from the accounts, not from HOME
+    (folder / "login/.ssh/known_hosts").write_text(_known_hosts(folder))
+
+
+def _known_hosts(folder: Path) -> str:
+    return f"[127.0.0.1]:{SSH_PORT} {(folder / 'ssh/host_key.pub').read_text()}"
 
 
 def _stand_ins(folder: Path, wheelhouse: Path | None) -> None:
     scripts = {"curl": CURL.format(folder=folder), "nvidia-smi": NVIDIA_SMI.format()}
     if wheelhouse is not None:
-        scripts["uv"] = UV.format(real=wheelhouse / "tools/bin/uv")
+        scripts["uv"] = UV.format(real=wheelhouse / "tools/bin/uv", wheelhouse=wheelhouse)
     for name, text in scripts.items():
         (folder / "bin" / name).write_text(text)
         (folder / "bin" / name).chmod(0o755)

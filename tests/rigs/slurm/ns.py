@@ -26,9 +26,12 @@ class Namespace:
             raise RuntimeError(f"the namespace could not be set up: {why}")
         self.inode = os.stat(f"/proc/{self._holder.pid}/ns/net").st_ino
 
-    def argv(self, command: Sequence[str]) -> list[str]:
-        """The command as it is started from outside. nsenter executes it in place, so the pid one gets is the command's own."""
-        return ["nsenter", "--target", str(self._holder.pid), "--net", "--mount", "--uts", *command]
+    def argv(self, command: Sequence[str], folder: str | Path = "/") -> list[str]:
+        """The command as it is started from outside, in `folder`: whoever enters a mount namespace stands in its `/`.
+
+        nsenter and env execute in place, so the pid one gets is the command's own.
+        """
+        return ["nsenter", "--target", str(self._holder.pid), "--net", "--mount", "--uts", "env", "-C", str(folder), *command]
 
     def pids(self) -> list[int]:
         """Every process inside but the holder, wherever it was started from."""

@@ -18,6 +18,7 @@ PROGRAMS = {
     "munged": "munge", "slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sinfo": "slurm-wlm", "sshd": "openssh-server", "rsync": "rsync",
     "socat": "socat", "nc": "netcat-openbsd", "ps": "procps", "lsof": "lsof", "sudo": "sudo", "ssh-keygen": "openssh-client",
 }  # fmt: skip
+FREEZER = Path("/sys/fs/cgroup/freezer")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -42,13 +43,14 @@ class SlurmRig:
     """`with SlurmRig() as rig:` starts munged, sshd, slurmctld and two slurmd; leaving ends them and all that ran inside.
 
     home: the HOME to run commands with. env: their whole environment. name: what `--infra slurm/NAME` takes.
+    cgroups: Slurm finds a step's processes by control group, as most clusters do, and not by their parents; needs FREEZER.
     with_wheels: nodes can install packages, from a wheelhouse fetched on first use.
     RuntimeError, with the daemons' logs, if the cluster is not up within 60 s.
     """
 
     name = NAME
 
-    def __init__(self, *, with_wheels: bool = True) -> None:
+    def __init__(self, *, with_wheels: bool = True, cgroups: bool = False) -> None:
         why = reason_missing()
         if why is not None:
             raise RuntimeError(why)
@@ -58,7 +60,9 @@ class SlurmRig:
         self.orphans: list[str] = []
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._space: ns.Namespace | None = None
-        files.write(self.folder, self._wheelhouse)
+        self._cgroup = FREEZER / self.folder.name if cgroups else None
+        files.write(self.folder, self._wheelhouse, cgroups=cgroups)
+        self.make_home(self.home)
         self.env = self._environment()
 
     def __enter__(self) -> Self:
@@ -72,15 +76,21 @@ class SlurmRig:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def make_home(self, home: Path) -> Path:
+        """Let `home` in: ssh's key and address book (`~/.slurm/config`), SkyPilot's settings with the rig's prices. May be called for several."""
+        files.make_home(self.folder, home)
+        return home
+
     def run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
         """subprocess.run inside, as text, its output captured unless told otherwise."""
         if not {"stdout", "stderr", "capture_output"} & options.keys():
             options["capture_output"] = True
-        return subprocess.run(self._inside(argv), env={**self.env, **(env or {})}, text=True, check=options.pop("check", False), **options)
+        inside = self._inside(argv, options.pop("cwd", None))
+        return subprocess.run(inside, env={**self.env, **(env or {})}, text=True, check=options.pop("check", False), **options)
 
     def popen(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
         """subprocess.Popen inside, as text; its pid is the command's own."""
-        return subprocess.Popen(self._inside(argv), env={**self.env, **(env or {})}, text=True, **options)
+        return subprocess.Popen(self._inside(argv, options.pop("cwd", None)), env={**self.env, **(env or {})}, text=True, **options)
 
     def truth(self) -> list[truth.Job]:
         """Every job there has been, with its bill until now."""
@@ -98,6 +108,11 @@ class SlurmRig:
             if job_id is not None and job_id not in alive:
                 found[pid] = f"pid {pid} of job {job_id}: {_command_line(pid)}"
         return found
+
+    def stop_controller(self) -> None:
+        """A fault: slurmctld is gone. What runs goes on, and nobody can ask about it."""
+        self._daemons["slurmctld"].terminate()
+        self._daemons["slurmctld"].wait(timeout=20)
 
     def close(self) -> None:
         """End every process inside by its id, report those that ended jobs had left in `orphans`, remove the files. May be called twice."""
@@ -117,12 +132,15 @@ class SlurmRig:
             for daemon in self._daemons.values():
                 daemon.wait()
             self._daemons = {}
+            if self._cgroup is not None and self._cgroup.exists():
+                for inner, _, _ in os.walk(self._cgroup, topdown=False):
+                    Path(inner).rmdir()
         finally:
             shutil.rmtree(self.folder, ignore_errors=space is None)
 
-    def _inside(self, argv: Sequence[str]) -> list[str]:
+    def _inside(self, argv: Sequence[str], folder: str | Path | None = None) -> list[str]:
         assert self._space is not None, "the rig is not running"
-        return self._space.argv(argv)
+        return self._space.argv(argv, folder or Path.cwd())
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("SKYPILOT_", "SLURM_", "PIP_", "UV_"))}
@@ -138,7 +156,9 @@ class SlurmRig:
         return env
 
     def _start(self) -> None:
-        self._space = ns.Namespace(files.SETUP, [str(self.folder)])
+        if self._cgroup is not None:
+            self._cgroup.mkdir()
+        self._space = ns.Namespace(files.SETUP, [str(self.folder), str(self._cgroup or "")])
         self._daemon("munged", ["munged", "--foreground", "--force", "--key-file", f"{self.folder}/munge.key", "--seed-file", f"{self.folder}/munge.seed",
                                 "--log-file", f"{self.folder}/munged.log", "--pid-file", f"{self.folder}/munged.pid"])  # fmt: skip
         self._wait_for("munged", lambda: self.run(["munge", "-n"]).returncode == 0)
@@ -193,7 +213,7 @@ class SlurmRig:
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-2000:]}" for path in found)
 
     def _answers(self) -> bool:
-        return "slurmctld" in self._daemons and self.run(["scontrol", "ping"]).returncode == 0
+        return "slurmctld" in self._daemons and self._daemons["slurmctld"].poll() is None and self.run(["scontrol", "ping"]).returncode == 0
 
     def _cancel_jobs(self) -> None:
         """Ended as Slurm ends jobs, so that what survives that is seen to survive it."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 # Each list is resolved on its own: SkyPilot's runtime wants setuptools<70, the trainer does not.
 # SkyPilot on Slurm needs no ray: its Slurm template installs the wheel alone.
+SOURCES_ONLY = ("python-hostlist==2.3.0",)  # no wheel on the index: built here
 LISTS = (
     ("setuptools<70", "wheel", "pip", "click<8.2", "skypilot[slurm,remote]==0.14.1"),
     (
@@ -38,17 +39,30 @@ def cache_folder() -> Path:
 
 def wheelhouse() -> Path:
     """The folder of wheels, filled from the package index if it is not there yet (some 300 MB; CalledProcessError if that fails)."""
-    digest = hashlib.sha256(json.dumps([LISTS, sys.version_info[:2]]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([SOURCES_ONLY, LISTS, sys.version_info[:2]]).encode()).hexdigest()[:16]
     done = cache_folder() / "wheelhouse" / digest
     if done.is_dir():
         return done
     done.parent.mkdir(parents=True, exist_ok=True)
     filling = Path(tempfile.mkdtemp(prefix="filling-", dir=done.parent))
+    pip = [sys.executable, "-m", "pip"]
     try:
+        subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(filling), *SOURCES_ONLY], check=True)
         for requirements in LISTS:
-            argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", str(filling), *requirements]
+            argv = [
+                *pip,
+                "download",
+                "--quiet",
+                "--only-binary",
+                ":all:",
+                "--find-links",
+                str(filling),
+                "--dest",
+                str(filling),
+                *requirements,
+            ]
             subprocess.run(argv, check=True)
-        tools = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(filling)]
+        tools = [*pip, "install", "--quiet", "--no-index", "--find-links", str(filling)]
         subprocess.run([*tools, "--target", str(filling / "tools"), "uv"], check=True)
         filling.rename(done)
     finally:
