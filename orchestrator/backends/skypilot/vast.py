@@ -4,6 +4,7 @@ only the renting is needed. Its runtime, which takes another 20 s, is not waited
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.backends.skypilot.shell import Address, Shell
 from orchestrator.run.ports import PortError
 
 USER = "root"
+FORGET_S = 60.0
 
 
 class VastReach:
@@ -25,6 +27,7 @@ class VastReach:
         self._folder = folder
         self._shells: dict[str, Shell] = {}
         self._called_off: set[str] = set()
+        self._ended: set[str] = set()  # names of which SkyPilot still has to be told
 
     def shell(self, name: str) -> Shell | None:
         if name not in self._shells:
@@ -49,6 +52,7 @@ class VastReach:
                 self._destroy(one)
         if not ids:
             self._call_off(request)
+            self._ended.add(name)
 
     def _call_off(self, request: str) -> None:
         """What SkyPilot still does with the instance is not needed, and must not go on once it is ended."""
@@ -68,6 +72,10 @@ class VastReach:
         return VastAI()
 
     def close(self) -> None:
-        """End the connections."""
+        """End the connections, and let SkyPilot forget what is gone. Never raises: the instances are ended already."""
         for shell in self._shells.values():
             shell.close()
+        for name in self._ended:
+            if self._client.serving():
+                with contextlib.suppress(PortError):
+                    self._client.ask("down", name=name, purge=True, bound_s=FORGET_S)
