@@ -43,11 +43,13 @@ def planned(
     pace: Mapping[str, float] | None = None,
     policy: Policy | None = None,
     now: float | None = None,
+    own: tuple[Offer, ...] = (),
 ) -> Plan:
     """The plan of a job: ``plan.offers`` is what a run may try, best first, each exact enough to be rented.
 
     ``prepared``: the data, if it was read already; ``startable``: backends that exist; ``pace``: factors on the training
-    time by GPU from earlier runs; ``now``: seconds since 1970. Raises NoOfferFits (exit 3, with what would help),
+    time by GPU from earlier runs; ``now``: seconds since 1970; ``own``: offers that no price list has.
+    Raises NoOfferFits (exit 3, with what would help),
     ModelProblem, DataProblem or UsageProblem.
     """
     moment = time.time() if now is None else now
@@ -57,7 +59,7 @@ def planned(
     found = market(cache_dir() / "offers", lambda cloud, region: in_place(bounds.infra, cloud, region))
     free, missing = _free()
     try:
-        ranking = rank((*free, *found.offers), facts, bounds, rules, pace)
+        ranking = rank((*free, *own, *found.offers), facts, bounds, rules, pace)
     except EstimateProblem as error:
         raise UsageProblem(error.message, hint=error.hint) from error
     ranking = Ranking(ranked=ranking.ranked, rejected=(*missing, *ranking.rejected, *_never_on_sale(found)))

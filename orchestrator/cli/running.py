@@ -106,8 +106,8 @@ def _finish(record: RunRecord, state: RunState) -> int:
             charged=f"perhaps {attempt.name}" if attempt else "unknown",
         )
     used = {state.offers[attempt.offer] for attempt in state.attempts} or {state.offers[0]}
-    places = sorted({offer.cloud if offer.backend == "skypilot" else offer.backend for offer in used})
-    observer = " and ".join(wiring.observer_title(place) for place in places)
+    places = sorted({offer.place for offer in used})
+    observer = " and ".join(wiring.observer_title(at) for at in places)
     document = receipt(state, output=str(_installed(record, state)), observer=observer)
     print_receipt(document, run_dir(record.run))
     write_atomically(run_dir(record.run) / RECEIPT_FILE, output.dump(document))

@@ -119,10 +119,10 @@ def ports_for(
         on_news(attempt, said)
 
     with ExitStack() as stack:
-        if clouds := sorted({offer.cloud for offer in state.offers if offer.backend == "skypilot"}):
+        if to_rent := [offer for offer in state.offers if offer.backend == "skypilot"]:
             from orchestrator.cli.renting import BACKEND, Rented
 
-            rented = stack.enter_context(closing(Rented(record, clouds, folder / BUNDLE_DIR)))
+            rented = stack.enter_context(closing(Rented(record, to_rent, folder / BUNDLE_DIR)))
             providers[BACKEND], observers[BACKEND], remotes[BACKEND] = rented.provider, rented.observer, rented.remote
         yield Ports(
             providers=providers,
@@ -145,9 +145,9 @@ def local_box(folder: Path) -> LocalBox:
 
 def observers() -> dict[str, Observer]:
     """Every account that can be reached from here, by backend."""
-    from orchestrator.cli import renting
+    from orchestrator.cli import places
 
-    return {"local": local_box(state_dir() / "swept"), **renting.observers()}
+    return {"local": local_box(state_dir() / "swept"), **places.observers()}
 
 
 def providers() -> dict[str, Provider]:
@@ -157,10 +157,10 @@ def providers() -> dict[str, Provider]:
     return {"local": local_box(state_dir() / "swept"), **renting.providers(state_dir() / "swept")}
 
 
-def observer_title(backend: str) -> str:
+def observer_title(place: str) -> str:
     """Who proves the teardown, in words; for a rented instance, the cloud's own list."""
-    if backend == "local":
+    if place == "local":
         return "this machine's process list and disk"
-    from orchestrator.cli import renting
+    from orchestrator.cli import places
 
-    return renting.titles().get(backend, backend)
+    return places.observer(place).title

@@ -30,6 +30,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     provisioning_s: float = 900.0  # longest wait until it is ready before it is given up
 
     @property
+    def place(self) -> str:
+        """Whose list shows it: the cloud, or one Slurm cluster (``slurm/rig``)."""
+        return f"slurm/{self.region.partition('/')[0]}" if self.cloud == "slurm" else self.cloud
+
+    @property
     def free(self) -> bool:
         """Nothing is charged for it, however long it runs."""
         return self.usd_per_hour == 0.0

@@ -113,12 +113,12 @@ def _wanted(name: str) -> tuple[str, int | None]:
 
 
 def in_place(infra: tuple[str, ...], cloud: str, region: str) -> bool:
-    """Whether a place is among those asked for: ``cloud``, ``cloud/region`` or ``*``; nothing asked: any."""
+    """Whether a place is among those asked for: ``cloud``, ``cloud/region``, ``slurm/cluster/partition`` or ``*``; nothing asked: any."""
     if not infra:
         return True
     for place in infra:
         at, _, there = place.partition("/")
-        if at in ("*", cloud) and (not there or there == "*" or region == there or region.startswith(f"{there},")):
+        if at in ("*", cloud) and (not there or there == "*" or region == there or region.startswith((f"{there},", f"{there}/"))):
             return True
     return False
 

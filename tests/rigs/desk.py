@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.rigs.slurm.rig import SlurmRig
 from tests.rigs.vast.rig import VastRig
 
 JOB = """\
@@ -17,20 +18,23 @@ quantization: none
 lora: {{r: 4, alpha: 8, dropout: 0.1}}
 training: {{max_length: 24, per_device_train_batch_size: 4, gradient_accumulation_steps: 2, num_train_epochs: {epochs}, learning_rate: 1e-3,
   gradient_checkpointing: false, save_steps: {save_steps}}}
-resources: {{gpus: RTX4090, use_spot: false}}
+resources: {{gpus: {gpu}, use_spot: false}}
 """
 
 
 class RentingDesk:
-    """One user of a Vast rig."""
+    """One user of a rig."""
 
-    def __init__(self, rig: VastRig, folder: Path, model: Path | str, *, epochs: int = 1, save_steps: int = 10) -> None:
+    def __init__(
+        self, rig: VastRig | SlurmRig, folder: Path, model: Path | str, *, gpu: str = "RTX4090", epochs: int = 1, save_steps: int = 10
+    ) -> None:
         self.rig = rig
         self.home = folder / "home"
         self.home.mkdir(parents=True)
         rig.make_home(self.home)
         self.state = self.home / ".local/state/cloudtune"
-        rig.image.seed_wheel(self.state / "skypilot")  # what SkyPilot builds on its first launch with the package index
+        if isinstance(rig, VastRig):
+            rig.image.seed_wheel(self.state / "skypilot")  # what SkyPilot builds on its first launch with the package index
         self.job = folder / "job"
         self.job.mkdir()
         words = ["film", "plot", "actor", "scene", "quite", "very"]
@@ -38,7 +42,7 @@ class RentingDesk:
             f"{words[i % 6]} was {words[i * 5 % 6]} {'good' if i % 2 else 'bad'},{'positive' if i % 2 else 'negative'}" for i in range(50)
         ]
         (self.job / "data.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
-        text = JOB.format(model=json.dumps(str(model)), epochs=epochs, save_steps=save_steps)
+        text = JOB.format(gpu=gpu, model=json.dumps(str(model)), epochs=epochs, save_steps=save_steps)
         (self.job / "cloudtune.yaml").write_text(text, encoding="utf-8")
 
     @property

@@ -46,7 +46,7 @@ def test_a_job_is_run_and_billed_and_nothing_is_left() -> None:
             ]
         )
         assert done.returncode == 0, done.stderr
-        assert out.read_text() == "Tesla T4, 550.54.15, 15360 MiB\n"
+        assert out.read_text() == "Tesla T4, 580.65.06, 15360 MiB\n"
         deadline_s = time.monotonic() + 20
         while rig.truth()[0].end_s is None and time.monotonic() < deadline_s:
             time.sleep(0.2)

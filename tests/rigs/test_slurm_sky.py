@@ -56,7 +56,7 @@ def test_launch_a_job_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert (said["launched"], said["code"], said["autostop"], said["to_down"]) == (None, 0, 10, True)
         assert said["limits"] == ["20:00"], "the task's own time limit is the batch job's"
         assert own_name(said["on_cloud"]) == NAME
-        assert (tmp_path / "seen").read_text() == "Tesla T4, 550.54.15, 15360 MiB\n"
+        assert (tmp_path / "seen").read_text() == "Tesla T4, 580.65.06, 15360 MiB\n"
         (job,) = (job for job in rig.truth() if job.name == said["on_cloud"])
         assert (job.gpu, job.gpus) == ("T4", 1)
         assert job.start_s is not None and job.end_s is not None, "still there by Slurm's own records"

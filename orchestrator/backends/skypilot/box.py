@@ -30,15 +30,17 @@ VERIFY_S = 300.0
 # $1: the box's folder; standard input: "sha256  path" lines. Prints those that are there and right.
 _SAME = 'mkdir -p "$1/work" && cd "$1" && sha256sum -c - 2>/dev/null | sed -n "s/: OK$//p"'
 _RIGHT = 'cd "$1" && sha256sum -c --quiet - 1>&2'
-# $1: the box's folder; standard input: job/submit.json. The supervisor holds the lock for as long as it lives.
-_START = f"""cd "$1" || exit 3
-BOX=$(pwd)
-flock -n .job.lock true || exit 0
+# $1: the box's folder; standard input: job/submit.json. Says whether the supervisor, who holds the lock while it lives, is running.
+_ORDER = f"""cd "$1" || exit 3
+flock -n .job.lock true || {{ echo running; exit 0; }}
 cat >job/.submit.tmp && mv job/.submit.tmp job/submit.json || exit 4
 rm -f {WORK_DIR}/{RESULT_FILE} {WORK_DIR}/{STOP_FILE}
-setsid nohup sh trainer/start.sh "$BOX" >>{WORK_DIR}/supervisor.log 2>&1 </dev/null &
+"""
+_START = f'cd "$1" && exec sh trainer/start.sh "$(pwd)" >>{WORK_DIR}/supervisor.log 2>&1'
+_STARTED = f"""cd "$1" || exit 3
 i=0
-while [ $i -lt 50 ] && [ ! -f {WORK_DIR}/{RESULT_FILE} ] && flock -n .job.lock true; do sleep 0.1; i=$((i+1)); done
+while [ $i -lt 100 ] && [ ! -f {WORK_DIR}/{RESULT_FILE} ] && flock -n .job.lock true; do sleep 0.1; i=$((i+1)); done
+[ $i -lt 100 ]
 """
 # $1: the box's folder; $2: byte offset + 1; $3: most bytes. First line: alive, bytes of result, bytes of progress.
 _POLL = f"""cd "$1" || exit 3
@@ -118,7 +120,9 @@ class SkyBox:
             files = [(path, path.relative_to(checkpoint.parent).as_posix()) for path in sorted(checkpoint.rglob("*")) if path.is_file()]
             shell.send(files, f"{folder}/{RESUME_DIR}")
         order = {"stop_in_s": stop_in_s, "resume": checkpoint.name if checkpoint is not None else ""}
-        shell.run(_START, folder, given=json.dumps(order).encode())
+        if shell.run(_ORDER, folder, given=json.dumps(order).encode()).strip() != b"running":
+            shell.detach(_START, folder)
+            shell.run(_STARTED, folder)
         return f"{name}/supervisor"
 
     def poll(self, name: str, cursor: int) -> News:

@@ -30,7 +30,10 @@ _REFUSED = re.compile(
 def task(offer: Offer, name: str, disk_gib: float, timer_s: float | None) -> dict[str, Any]:
     """SkyPilot's YAML of an instance without work: no workdir, no setup, no run. ``timer_s``: its own end, from its start."""
     resources: dict[str, Any] = {"cloud": offer.cloud, "use_spot": offer.spot, "disk_size": math.ceil(disk_gib)}
-    if offer.region:
+    if offer.cloud == "slurm":
+        cluster, _, partition = offer.region.partition("/")
+        resources |= {"region": cluster} | ({"zone": partition} if partition else {})
+    elif offer.region:
         resources["region"] = offer.region
     if offer.instance_type:
         resources["instance_type"] = offer.instance_type

@@ -88,7 +88,7 @@ class SkyRenter:
     # --- Provider ---------------------------------------------------------------------------------------------------
 
     def create(self, offer: Offer, name: str, timer_s: float | None) -> str:
-        cloud = self._clouds.get(offer.cloud)
+        cloud = self._clouds.get(offer.place)
         if cloud is None:
             raise Refused(f"{offer.cloud}: there is no credential for it on this machine")
         if listed := cloud.observer.instances(name):
@@ -97,7 +97,7 @@ class SkyRenter:
             self._client.home.make([offer])
         except (OSError, ValueError) as error:
             raise PortError(f"SkyPilot's home cannot be written: {error}") from error
-        self._orders.write(name, cloud=offer.cloud, gpus=max(1, offer.count))
+        self._orders.write(name, cloud=offer.place, gpus=max(1, offer.count))
         asked = order.task(offer, name, self._disk_gib, timer_s)
         try:
             request = self._client.ask(

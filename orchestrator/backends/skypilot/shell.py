@@ -40,7 +40,6 @@ class Address:
     user: str
     key: Path
     through: tuple[str, ...] = ()
-    jump: tuple[str, ...] = ()  # further options of ssh's own
 
 
 class Shell:
@@ -66,6 +65,19 @@ class Shell:
         if ended.returncode != 0:
             raise PortError(_why(ended.returncode, ended.stderr))
         return ended.stdout
+
+    def detach(self, script: str, *arguments: str) -> None:
+        """Start a constant sh script that goes on by itself, whatever becomes of us, of this call and of its step."""
+        there = shlex.join([*self.address.through, "sh", "-c", script, "cloudtune", *arguments])
+        line = f"setsid nohup {there} </dev/null >/dev/null 2>&1 &"
+        try:
+            ended = subprocess.run(
+                [self._ssh, *self._options(), "--", self.address.host, line], capture_output=True, timeout=SHORT_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise PortError(f"ssh: {error}") from error
+        if ended.returncode != 0:
+            raise PortError(_why(ended.returncode, ended.stderr))
 
     def send(self, files: Iterable[tuple[Path, str]], folder: str, on_bytes: Callable[[int], None] = lambda _: None) -> None:
         """Files as (path here, path below ``folder`` there); what is there is replaced. Raises PortError."""
@@ -128,7 +140,7 @@ class Shell:
         options = ["-F", "none", "-i", str(address.key), "-p", str(address.port), "-l", address.user]
         for name, value in settings.items():
             options += ["-o", f"{name}={value}"]
-        return [*options, *address.jump]
+        return options
 
     def _command(self, script: str, arguments: tuple[str, ...]) -> list[str]:
         there = shlex.join([*self.address.through, "sh", "-c", script, "cloudtune", *arguments])

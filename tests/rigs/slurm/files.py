@@ -107,10 +107,14 @@ exec {real} "${{arguments[@]}}"
 
 NVIDIA_SMI = """\
 #!/bin/sh
-[ "$*" = "--query-gpu=name,driver_version,memory.total --format=csv,noheader" ] || {{ echo "this stand-in does not know: $*" >&2; exit 2; }}
+case "$*" in
+"--query-gpu=name,driver_version,memory.total --format=csv,noheader") all=1 ;;
+"--query-gpu=name,driver_version --format=csv,noheader") all= ;;
+*) echo "this stand-in does not know: $*" >&2; exit 2 ;;
+esac
 case "${{SLURMD_NODENAME:-}}" in
-gpu-a100) echo "NVIDIA A100-SXM4-40GB, 550.54.15, 40960 MiB" ;;
-gpu-t4) echo "Tesla T4, 550.54.15, 15360 MiB" ;;
+gpu-a100) echo "NVIDIA A100-SXM4-40GB, 580.65.06${{all:+, 40960 MiB}}" ;;
+gpu-t4) echo "Tesla T4, 580.65.06${{all:+, 15360 MiB}}" ;;
 *) echo "No devices were found" >&2; exit 6 ;;
 esac
 """
@@ -118,7 +122,7 @@ esac
 PROFILE = """\
 export PATH={folder}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export SLURM_CONF={folder}/slurm.conf TZ=UTC LANG=C.UTF-8 SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
-export UV_PYTHON_DOWNLOADS=never UV_NO_INDEX=1 UV_FIND_LINKS={wheelhouse} PIP_NO_INDEX=1 PIP_FIND_LINKS={wheelhouse}
+export CLOUDTUNE_BOX_MAY_TRAIN_ON_CPU=1 UV_PYTHON_DOWNLOADS=never UV_NO_INDEX=1 UV_FIND_LINKS={wheelhouse} PIP_NO_INDEX=1 PIP_FIND_LINKS={wheelhouse}
 """
 
 

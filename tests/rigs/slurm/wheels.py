@@ -13,21 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+_REQUIREMENTS = Path(__file__).resolve().parents[3] / "trainer/requirements"
 # Each list is resolved on its own: SkyPilot's runtime wants setuptools<70, the trainer does not.
 # SkyPilot on Slurm needs no ray: its Slurm template installs the wheel alone.
 SOURCES_ONLY = ("python-hostlist==2.3.0",)  # no wheel on the index: built here
 LISTS = (
     ("setuptools<70", "wheel", "pip", "click<8.2", "skypilot[slurm,remote]==0.14.1"),
-    (
-        "torch==2.13.0",
-        "transformers>=5.17,<5.18",
-        "peft>=0.21,<0.22",
-        "accelerate",
-        "bitsandbytes>=0.50,<0.51",
-        "safetensors",
-        "gguf",
-        "huggingface_hub<1.17",
-    ),
+    ("-r", str(_REQUIREMENTS / "base.in"), "-c", str(_REQUIREMENTS / "cu130.lock")),  # as the box asks for them
     ("uv", "setuptools", "wheel"),
 )
 
@@ -39,7 +31,11 @@ def cache_folder() -> Path:
 
 def wheelhouse() -> Path:
     """The folder of wheels, filled from the package index if it is not there yet (some 300 MB; CalledProcessError if that fails)."""
-    digest = hashlib.sha256(json.dumps([SOURCES_ONLY, LISTS, sys.version_info[:2]]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+        json.dumps(
+            [SOURCES_ONLY, LISTS, [(_REQUIREMENTS / name).read_text() for name in ("base.in", "cu130.lock")], sys.version_info[:2]]
+        ).encode()
+    ).hexdigest()[:16]
     done = cache_folder() / "wheelhouse" / digest
     if done.is_dir():
         return done
