@@ -91,6 +91,7 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="With --infra simulated: which night", show_default=False)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done")] = False,
+    use_my_skypilot: Annotated[bool, typer.Option("--use-my-skypilot", help="Rent through your own ~/.sky and its server")] = False,
     output: OutputOption = Format.TEXT,
     quiet: QuietOption = False,
 ) -> None:
@@ -109,7 +110,7 @@ def run(
         ("resources", "gpus"): [gpu for gpu in gpus.split(",") if gpu] if gpus is not None else None,
         ("model",): model,
     }
-    raise typer.Exit(running.run(job, flags, ask=not yes, dry_run=dry_run))
+    raise typer.Exit(running.run(job, flags, ask=not yes, dry_run=dry_run, use_my_skypilot=use_my_skypilot))
 
 
 @app.command(rich_help_panel="Start")

@@ -41,13 +41,14 @@ class Checked:
     fingerprint: str
     sentence: str
     model_from: str  # where the model comes from, in words
+    use_my_skypilot: bool  # rent through the user's own server and settings
 
 
-def preflight(job: Job) -> Checked:
+def preflight(job: Job, *, use_my_skypilot: bool = False) -> Checked:
     """Everything that can go wrong and can be known now. Raises UsageProblem, DataProblem or ModelProblem."""
     prepared = prepare(job)
     model_from = check_model(job)
-    offers, policy = wiring.offers_for(job, prepared)
+    offers, policy = wiring.offers_for(job, prepared, use_my_skypilot=use_my_skypilot)
     check_output(wiring.output_folder(job))
     return Checked(
         prepared=prepared,
@@ -56,6 +57,7 @@ def preflight(job: Job) -> Checked:
         fingerprint=fingerprint(job, prepared),
         sentence=prepared.sentence,
         model_from=model_from,
+        use_my_skypilot=use_my_skypilot,
     )
 
 
@@ -109,7 +111,7 @@ def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunReco
     if any(offer.backend != "local" for offer in checked.offers):
         from orchestrator.cli.renting import write_load
 
-        write_load(folder, job, checked.model_from)
+        write_load(folder, job, checked.model_from, use_my_skypilot=checked.use_my_skypilot)
     step = 0
     if previous is not None:
         source = newest_checkpoint(run_dir(previous[0].run) / CHECKPOINT_DIR)

@@ -47,16 +47,16 @@ def chosen(wanted: tuple[str, ...]) -> tuple[str, ...]:
     if (named or present()) and importlib.util.find_spec("sky") is None:
         raise MissingExtra("renting", "sky")
     here = present()
-    found = [place for place in here if not named or any(_covers(want, place) for want in named)]
+    found = [place for place in here if not named or any(covers(want, place) for want in named)]
     for want in named:
-        if not any(_covers(want, place) for place in here):
+        if not any(covers(want, place) for place in here):
             raise UsageProblem(f"there is no credential for {want} on this machine", hint=HOW_TO[want.split("/")[0]])
     for place in found:
         _ask(place)
     return tuple(found)
 
 
-def _covers(wanted: str, place: str) -> bool:
+def covers(wanted: str, place: str) -> bool:
     """``slurm`` covers ``slurm/rig``, and so does ``slurm/rig/t4``; ``vast/US`` covers ``vast``."""
     return wanted == place or place.startswith(f"{wanted}/") or wanted.startswith(f"{place}/")
 

@@ -35,7 +35,7 @@ def policy() -> Policy:
     return Policy(poll_s=4.0, stop_poll_s=3.0, look_s=30.0, missing_grace_s=20.0)
 
 
-def rentable(job: Job, prepared: Prepared) -> tuple[Offer, ...]:
+def rentable(job: Job, prepared: Prepared, *, use_my_skypilot: bool = False) -> tuple[Offer, ...]:
     """What this job may rent, best first. Raises UsageProblem, NoOfferFits and what planning raises."""
     from orchestrator.cli.planning import planned
 
@@ -45,11 +45,20 @@ def rentable(job: Job, prepared: Prepared) -> tuple[Offer, ...]:
             "nothing can be rented from this machine: there is no credential for any place",
             hint=f"{places.HOW_TO['vast']}; or --infra local trains here, for $0",
         )
+    if use_my_skypilot and "vast" in where:
+        where = tuple(place for place in where if place != "vast")
+        if not where:
+            raise UsageProblem(
+                "a SkyPilot server of your own cannot rent on Vast: it takes the first machine there, at any price",
+                hint="without --use-my-skypilot, cloudtune's own server repairs that",
+            )
     own = places.own_offers(where)
     if job.spec.limits.budget_usd is None and not any(offer.free for offer in own):
         raise UsageProblem("renting needs a budget", hint="--budget 5 is the most that the run may cost, in dollars")
-    infra = job.spec.resources.infra or where
-    narrowed = dataclasses.replace(job.spec.resources, infra=tuple(place for place in infra if place != "local"))
+    infra = tuple(
+        place for place in job.spec.resources.infra or where if place != "local" and any(places.covers(place, at) for at in where)
+    )
+    narrowed = dataclasses.replace(job.spec.resources, infra=infra)
     narrowed_job = dataclasses.replace(job, spec=dataclasses.replace(job.spec, resources=narrowed))
     plan = planned(narrowed_job, offline=False, prepared=prepared, startable=frozenset({BACKEND}), policy=policy(), own=own)
     offers = tuple(offer for offer in plan.offers if offer.proof == "observed")
@@ -61,13 +70,19 @@ def rentable(job: Job, prepared: Prepared) -> tuple[Offer, ...]:
 # --- what the instance gets -----------------------------------------------------------------------------------------
 
 
-def write_load(folder: Path, job: Job, model_from: str) -> None:
+def write_load(folder: Path, job: Job, model_from: str, *, use_my_skypilot: bool) -> None:
     """Work out, once, what an instance of this run needs. ``model_from``: what ``check_model`` said."""
     from orchestrator.cli.estimating import shape_of_model
 
     shape = shape_of_model(job, offline=False)
     needed = disk_gib(shape.total_params)
-    load: dict[str, Any] = {"disk_gib": round(needed, 1), "hub_model": "", "folders": [], "packages": []}
+    load: dict[str, Any] = {
+        "disk_gib": round(needed, 1),
+        "hub_model": "",
+        "folders": [],
+        "packages": [],
+        "use_my_skypilot": use_my_skypilot,
+    }
     own = Path(job.folder, job.spec.model).expanduser()
     if own.is_dir():
         load["folders"] = [[str(own.resolve()), "model"]]
@@ -117,7 +132,7 @@ class Rented:
         )
         wanted_gb = spec.resources.disk_gb
         ordered = ordered_gib(load.disk_gib) if isinstance(wanted_gb, str) else float(wanted_gb)
-        self._client = SkyClient(SkyHome())
+        self._client = SkyClient(SkyHome(users_own=known["use_my_skypilot"]))
         keys = private(folder / "orders")
         self._reaches = {at: places.reach(at, self._client, keys) for at in {offer.place for offer in offers}}
         orders = Orders(folder)

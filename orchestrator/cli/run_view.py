@@ -16,6 +16,9 @@ from trainer.contract import Kind
 PLAIN_EVERY_S = 10.0
 SAMPLE_CHARS = 160
 _PHASE_WORDS = {
+    "preparing": "looking at the machine",
+    "installing": "installing packages on the machine",
+    "downloading": "downloading the model to the machine",
     "loading": "loading the model",
     "evaluating_before": "scoring the untrained model",
     "training": "training",
@@ -35,6 +38,7 @@ class RunView:
         self._task: Any = None
         self._phase = ""
         self._plain_at = 0.0
+        self._sent = self._to_send = 0  # bytes of the upload
         self._steps: tuple[float, int] | None = None  # time and step when this attempt's training was first seen
 
     def __enter__(self) -> RunView:
@@ -63,6 +67,8 @@ class RunView:
         """One more event has happened; ``state`` is the state after it."""
         if isinstance(event, ev.Failed):
             self._say(f"{event.action} did not succeed: {event.detail}; trying again")
+        elif isinstance(event, ev.Created) and not state.offers[state.attempts[event.attempt - 1].offer].free:
+            self._say(f"rented {state.offers[state.attempts[event.attempt - 1].offer].title()}")
         elif isinstance(event, ev.CreateFailed):
             self._say(f"{event.reason.value}: {event.detail}")
         elif isinstance(event, ev.Concluded) and isinstance(event.command, ev.Doom):
@@ -72,6 +78,15 @@ class RunView:
         elif isinstance(event, ev.JobLost):
             self._say("the trainer died; starting it again from its last checkpoint")
         self._show(state)
+
+    def on_bytes(self, sent: int, total: int) -> None:
+        """Bytes have gone to the box, compressed; ``total``: what they were before. ``sent`` counts since the last call."""
+        self._sent = 0 if total != self._to_send else self._sent
+        self._to_send = total
+        self._sent += sent
+        if self._progress is not None:
+            news = f"{self._sent / 1e6:.1f} MB sent of at most {total / 1e6:.1f}"
+            self._progress.update(self._task, completed=min(self._sent, total), total=total, news=news)
 
     def on_news(self, attempt: int, news: News) -> None:
         """Lines from the box that a person should read at once."""

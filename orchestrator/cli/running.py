@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -15,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.cli import output, wiring
-from orchestrator.cli.begin import RECEIPT_FILE, begin, preflight
+from orchestrator.cli.begin import RECEIPT_FILE, Checked, begin, preflight
 from orchestrator.cli.receipt_view import print_receipt
 from orchestrator.cli.run_view import RunView
 from orchestrator.errors import ExitCode, LedgerProblem, RunBusy, TeardownUnconfirmed, UsageProblem
@@ -27,16 +28,17 @@ from orchestrator.run.drive import drive
 from orchestrator.run.events import Outcome, Reason
 from orchestrator.run.ports import LeaseLost
 from orchestrator.run.state import RunState
+from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import JOB_FILE_NAMES, Key, find_job_file, load_job
 from trainer.contract import ADAPTER_DIR, write_atomically
 
 FOLLOW_S = 1.0
 
 
-def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool) -> int:
+def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool, use_my_skypilot: bool = False) -> int:
     """The ``run`` command. Returns the exit code."""
     job = load_job(_job_file(path, ask), flags=flags, user_config=config_dir() / "config.yaml")
-    checked = preflight(job)
+    checked = preflight(job, use_my_skypilot=use_my_skypilot)
     console = output.messages()
     console.print(checked.sentence, markup=False)
     if dry_run:
@@ -47,6 +49,8 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
         else:
             output.answers().print(f"Would train on {checked.offers[0].title()}. Nothing was started.")
         return ExitCode.OK
+    if not _agreed(job, checked, ask):
+        raise UsageProblem("nothing was started", hint="cloudtune plan shows every offer; --infra and --gpus choose among them")
     ledger = wiring.open_ledger()
     record, went_on = begin(ledger, job, checked)
     state = conduct(ledger, record)
@@ -54,6 +58,25 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
         record, _ = begin(ledger, job, checked)
         state = conduct(ledger, record)
     return _finish(record, state)
+
+
+def _agreed(job: Job, checked: Checked, ask: bool) -> bool:
+    """What it will cost, said; and asked, where somebody can answer."""
+    best = checked.offers[0]
+    if best.free:
+        return True
+    expected = ""
+    if best.expected_s:
+        time_words = f"{best.expected_s / 3600:.1f} h" if best.expected_s >= 5400 else f"{math.ceil(best.expected_s / 60)} min"
+        usd = math.ceil(best.expected_s / 36 * best.usd_per_hour) / 100
+        expected = f", about {time_words} and ${usd:.2f} of training"
+    cap = job.spec.limits.budget_usd or 0.0
+    output.messages().print(f"Cheapest for this job: {best.title()}{expected}; at most ${cap:.2f} in all.", markup=False)
+    if not ask or not sys.stdin.isatty():
+        return True
+    import typer
+
+    return typer.confirm("Rent it?", default=True, err=True)
 
 
 def _job_file(path: Path | None, ask: bool) -> Path:
@@ -83,7 +106,9 @@ def conduct(ledger: Ledger, record: RunRecord) -> RunState:
         journal = take_over(ledger, record.run, controller=controller, now=time.time())
         view.resume(state)
         try:
-            with wiring.ports_for(record, state, interrupted=interrupts.reason, on_event=view.on_event, on_news=view.on_news) as ports:
+            with wiring.ports_for(
+                record, state, interrupted=interrupts.reason, on_event=view.on_event, on_news=view.on_news, on_bytes=view.on_bytes
+            ) as ports:
                 return drive(journal, ports, controller=controller)
         except LedgerProblem as error:
             error.charged = _perhaps_charged(state.offers, record)

@@ -61,7 +61,7 @@ def local_policy() -> Policy:
     )
 
 
-def offers_for(job: Job, prepared: Prepared) -> tuple[tuple[Offer, ...], Policy]:
+def offers_for(job: Job, prepared: Prepared, *, use_my_skypilot: bool) -> tuple[tuple[Offer, ...], Policy]:
     """What this job may run on: this machine where it is named or nothing may cost anything, else what can be rented.
 
     Raises UsageProblem for places that cannot be reached from here, MissingExtra, and what planning raises.
@@ -70,7 +70,7 @@ def offers_for(job: Job, prepared: Prepared) -> tuple[tuple[Offer, ...], Policy]
     if any(place != "local" for place in wanted) or (not wanted and not free):
         from orchestrator.cli import renting
 
-        return renting.rentable(job, prepared), renting.policy()
+        return renting.rentable(job, prepared, use_my_skypilot=use_my_skypilot), renting.policy()
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("training on this machine", "train")
     return (local_offer(),), local_policy()
@@ -102,6 +102,7 @@ def ports_for(
     interrupted: Callable[[], Reason | None],
     on_event: Callable[[Any, Any], None],
     on_news: Callable[[int, News], None],
+    on_bytes: Callable[[int, int], None],
 ) -> Iterator[Ports]:
     """The ports of one run, until the block ends. Everything they need is in the ledger and in the run's folder."""
     from orchestrator.backends.clock import SystemClock
@@ -122,7 +123,7 @@ def ports_for(
         if to_rent := [offer for offer in state.offers if offer.backend == "skypilot"]:
             from orchestrator.cli.renting import BACKEND, Rented
 
-            rented = stack.enter_context(closing(Rented(record, to_rent, folder / BUNDLE_DIR)))
+            rented = stack.enter_context(closing(Rented(record, to_rent, folder / BUNDLE_DIR, on_bytes)))
             providers[BACKEND], observers[BACKEND], remotes[BACKEND] = rented.provider, rented.observer, rented.remote
         yield Ports(
             providers=providers,

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from orchestrator.backends.skypilot.home import PORT_FILE, SkyHome
+from orchestrator.backends.skypilot.home import PORT_FILE, USERS_OWN, SkyHome
 from orchestrator.errors import MissingExtra
 from orchestrator.ledger.paths import private
 from orchestrator.run.ports import PortError
@@ -59,17 +59,23 @@ class SkyClient:
         if importlib.util.find_spec("sky") is None:
             raise MissingExtra("renting", "sky")
         self._unread = b""
-        private(self.home.folder)
-        arguments = [sys.executable, "-P", "-m", "orchestrator.backends.skypilot.worker", str(self.home.folder)]
-        with open(self.home.folder / LOG_FILE, "ab") as log:
-            (self.home.folder / LOG_FILE).chmod(0o600)
+        private(self.home.logs)
+        arguments = [
+            sys.executable,
+            "-P",
+            "-m",
+            "orchestrator.backends.skypilot.worker",
+            USERS_OWN if self.home.users_own else str(self.home.folder),
+        ]
+        with open(self.home.logs / LOG_FILE, "ab") as log:
+            (self.home.logs / LOG_FILE).chmod(0o600)
             self._process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=self.home.environment(None),
-                cwd=self.home.folder,
+                env=self.home.environment(),
+                cwd=self.home.logs,
                 start_new_session=True,  # Ctrl-C in the terminal is the controller's affair
             )
         self._hear(START_S)
@@ -79,6 +85,8 @@ class SkyClient:
         """Whether a server of this home may be at work: ours, or one that another run of the user's holds."""
         if self._process is not None and self._process.poll() is None:
             return True
+        if self.home.users_own:
+            return False  # it is the user's; whether it runs is asked by starting a worker
         try:
             port = int((self.home.folder / PORT_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -132,7 +140,7 @@ class SkyClient:
                     pipe.close()
 
     def _last_words(self) -> str:
-        log = self.home.folder / LOG_FILE
+        log = self.home.logs / LOG_FILE
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if log.exists() else []
         return (lines[0][:300] if lines else "it said nothing") + f" (all of it: {log})"
 

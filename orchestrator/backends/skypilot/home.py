@@ -32,6 +32,7 @@ CREDENTIALS = {
 PLUGIN = "orchestrator.backends.skypilot.plugin.Repairs"
 USER_FILE = "user-id"
 PORT_FILE = "port"
+USERS_OWN = "--users-own"  # said to the worker in place of a folder
 SECTIONS = ("slurm", "vast", "runpod", "lambda", "aws", "gcp", "azure")  # of the user's own SkyPilot settings, taken over
 
 
@@ -79,19 +80,24 @@ class SkyHome:
         return {"allowed_clouds": clouds, **taken}
 
     @property
+    def logs(self) -> Path:
+        """Where the worker's log lies."""
+        return state_dir() / "skypilot" if self.users_own else self.folder
+
+    @property
     def user_id(self) -> str:
-        """Eight hex digits that end every name SkyPilot gives an instance of ours."""
+        """What ends every name SkyPilot gives an instance of this home's: eight hex digits. Raises OSError."""
+        if self.users_own:
+            return os.environ.get("SKYPILOT_USER_ID") or (self.folder / ".sky/user_hash").read_text(encoding="utf-8").strip()
         return (self.folder / USER_FILE).read_text(encoding="utf-8").strip()
 
-    def environment(self, port: int | None) -> dict[str, str]:
-        """What a process that speaks with this home's server needs in its environment."""
-        ours = {k: v for k, v in os.environ.items() if self.users_own or not k.startswith(("SKYPILOT_", "SKY_"))}
-        ours["SKYPILOT_DISABLE_USAGE_COLLECTION"] = "1"
-        if not self.users_own:
-            ours |= {"HOME": str(self.folder), "SKYPILOT_USER_ID": self.user_id, "PYTHONPATH": _code()}
-            if port is not None:
-                ours["SKYPILOT_API_SERVER_LOCAL_PORT"] = str(port)
-        return ours
+    def environment(self) -> dict[str, str]:
+        """What the worker needs in its environment."""
+        if self.users_own:
+            return {**os.environ, "PYTHONPATH": _code()}
+        ours = {k: v for k, v in os.environ.items() if not k.startswith(("SKYPILOT_", "SKY_"))}
+        ours |= {"HOME": str(self.folder), "SKYPILOT_USER_ID": self.user_id, "PYTHONPATH": _code()}
+        return ours | {"SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
 
     def private_key(self) -> Path:
         """The SSH key that SkyPilot makes for this user and puts on every instance (``sky/utils/auth_utils.py``)."""

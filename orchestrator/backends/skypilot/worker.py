@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.backends.skypilot.home import PORT_FILE
+from orchestrator.backends.skypilot.home import PORT_FILE, USERS_OWN
 from trainer.contract import write_atomically
 
 USERS_LOCK = "users.lock"  # shared: somebody uses the server
@@ -27,8 +27,14 @@ PORT_VARIABLE = "SKYPILOT_API_SERVER_LOCAL_PORT"
 
 
 @contextmanager
-def server(home: Path) -> Iterator[None]:
-    """The server of this home, started if nobody else uses it; stopped by the last one to leave."""
+def server(home: Path | None) -> Iterator[None]:
+    """The server of this home, started if nobody else uses it; stopped by the last one to leave. None: the user's own, left running."""
+    if home is None:
+        import sky
+
+        sky.api_start()
+        yield
+        return
     users = os.open(home / USERS_LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     with _alone(home):
         if _try_exclusive(users):
@@ -202,7 +208,7 @@ def described(error: BaseException) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": str(error), "history": history}
 
 
-def main(home: Path) -> int:
+def main(home: Path | None) -> int:
     """Serve until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -213,7 +219,8 @@ def main(home: Path) -> int:
 
     try:
         with server(home):
-            reread_price_list()
+            if home is not None:
+                reread_price_list()
             say({"ready": True})
             for line in sys.stdin:
                 asked = json.loads(line)
@@ -228,4 +235,4 @@ def main(home: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(None if sys.argv[1] == USERS_OWN else Path(sys.argv[1])))

@@ -1,0 +1,43 @@
+"""The plugin in SkyPilot's server: the query, what comes back, the bid, the key. Against the installed SkyPilot and Vast client."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("sky", reason="pip install 'cloudtune[sky]'")
+vast_utils = pytest.importorskip("vastai.utils", reason="pip install 'cloudtune[sky]'")
+
+from orchestrator.backends.skypilot.plugin import drops_filters, fitting, plain_query, without_key  # noqa: E402
+
+# as sky/provision/vast/utils.py of 0.14.1 writes it
+QUERY = 'chunked=true georegion=true geolocation="US" disk_space>=17 num_gpus=1 gpu_name="RTX 4090" cpu_ram>="16.0"'
+ROWS = [
+    {"gpu_name": "A100 SXM4", "num_gpus": 1, "dph_total": 0.3},
+    {"gpu_name": "RTX 4090", "num_gpus": 2, "dph_total": 0.3},
+    {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.5},
+    {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.34},
+    {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.0},
+]
+
+
+def test_the_clients_grammar_still_needs_the_repair_and_takes_the_plain_query() -> None:
+    assert drops_filters(vast_utils.preprocess_search_query), "the client has been repaired: the plugin can go"
+    *_, asked = vast_utils.preprocess_search_query(plain_query(QUERY))
+    assert [part in asked for part in ("num_gpus = 1", "gpu_name = RTX_4090", "disk_space >= 17", "cpu_ram >= 16")] == [True] * 4
+    assert "chunked" not in asked
+
+
+def test_a_client_that_keeps_its_filters_is_recognized() -> None:
+    assert not drops_filters(lambda query: (True, False, query))
+
+
+def test_only_what_was_ordered_within_its_rate_is_left() -> None:
+    assert [row["dph_total"] for row in fitting(ROWS, "1x-RTX_4090-8-16384", 0.41)] == [0.34], "a rate of 0 is no rate"
+    assert fitting("an error page", "1x-RTX_4090-8-16384", 0.41) == []
+
+
+def test_the_accounts_key_stays_at_home() -> None:
+    onstart = 'touch ~/.no_auto_tmux;echo "k3y" > ~/.vast_api_key;mkdir -p ~/.ssh;echo mine'
+    assert without_key(onstart, "k3y") == "touch ~/.no_auto_tmux;mkdir -p ~/.ssh;echo mine"
+    with pytest.raises(RuntimeError, match="not one that cloudtune knows"):
+        without_key("printf %s k3y > ~/.vast", "k3y")

@@ -1,0 +1,66 @@
+"""From an offer to SkyPilot's task, and from SkyPilot's refusals to the engine's words."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from orchestrator.backends.skypilot import order
+from orchestrator.backends.skypilot.client import SkyError, as_error
+from orchestrator.backends.skypilot.life import onstart_command
+from orchestrator.plan.offers import Offer
+from orchestrator.run.ports import NoCapacity, PortError, Refused
+
+VAST = Offer(
+    backend="skypilot", cloud="vast", region="US", instance_type="1x-RTX_4090-8-16384", gpu="RTX4090", count=1, usd_per_hour=0.4,
+)  # fmt: skip
+
+
+def test_everything_of_an_offer_is_pinned_and_nothing_is_done_on_it() -> None:
+    task = order.task(VAST, "ct-0a1b2c-00000001-1", 16.2, 2400.0)
+    assert task["resources"] == {
+        "cloud": "vast", "region": "US", "instance_type": "1x-RTX_4090-8-16384", "accelerators": {"RTX4090": 1}, "use_spot": False,
+        "disk_size": 17,
+    }  # fmt: skip
+    assert not {"workdir", "setup", "run", "file_mounts"} & set(task)
+    assert task["config"]["vast"]["create_instance_kwargs"] == {"onstart_cmd": onstart_command(2400.0)}
+
+
+def test_a_slurm_offer_names_its_partition() -> None:
+    task = order.task(Offer(backend="skypilot", cloud="slurm", region="rig/t4", gpu="T4", count=2), "ct-0a1b2c-00000001-1", 16.0, 2400.0)
+    assert (task["resources"]["region"], task["resources"]["zone"]) == ("rig", "t4")
+    assert "config" not in task
+
+
+@pytest.mark.parametrize(("life_s", "minutes"), [(2400.0, 40), (119.0, 1), (5.0, 1), (None, order.YEAR_MINUTES)])
+def test_skypilots_timer_never_fires_more_than_a_minute_late(life_s: float | None, minutes: int) -> None:
+    assert order.idle_minutes(life_s) == minutes
+
+
+def test_the_highest_rate_travels_with_the_order() -> None:
+    assert order.variables(VAST, 0.02) == {order.RATE_CAP: repr(0.4 * 1.02), order.CLOUD: "vast"}
+    free = msgspec.structs.replace(VAST, usd_per_hour=0.0)
+    assert order.variables(free, 0.02)[order.RATE_CAP] == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "meant"),
+    [
+        ("ResourcesUnavailableError", "Failed to acquire resources in all zones in US for {Vast(...)}", NoCapacity),
+        ("RuntimeError", 'Failed to create instances, could not find an offer that satisfies the requirements "num_gpus=1"', NoCapacity),
+        ("RuntimeError", "error 404/3603: no_such_ask Instance type by id 102 is not available.", NoCapacity),
+        ("NoCloudAccessError", "Cloud access is not set up.", Refused),
+        ("ResourcesUnavailableError", "HTTPError: 401 Client Error: Unauthorized for url", Refused),
+        ("RuntimeError", "You have insufficient credit", Refused),
+        ("RuntimeError", "a bid of 0 $/h is refused: it must be above 0 and at most the offer's rate", Refused),
+        ("ValueError", "No instance type 2x-RTX_4090-8-16384 found.", Refused),
+        ("ConnectionError", "Connection reset by peer", PortError),
+    ],
+)
+def test_refusals(kind: str, message: str, meant: type[PortError]) -> None:
+    assert type(order.refusal(SkyError(kind, message))) is meant
+
+
+def test_a_failovers_history_says_more_than_its_summary() -> None:
+    inner = {"type": "RuntimeError", "message": "no_such_ask"}
+    assert "no_such_ask" in str(as_error({"type": "ResourcesUnavailableError", "message": "all failed", "history": [inner]}))
