@@ -44,13 +44,13 @@ def chosen(wanted: tuple[str, ...]) -> tuple[str, ...]:
     named = [place for place in wanted if place != "local"]
     if unbuilt := sorted({place.split("/")[0] for place in named} - set(BUILT)):
         raise UsageProblem(f"--infra {unbuilt[0]} is not built yet", hint=f"built: local, {', '.join(BUILT)}")
-    if (named or present()) and importlib.util.find_spec("sky") is None:
-        raise MissingExtra("renting", "sky")
     here = present()
     found = [place for place in here if not named or any(covers(want, place) for want in named)]
     for want in named:
         if not any(covers(want, place) for place in here):
             raise UsageProblem(f"there is no credential for {want} on this machine", hint=HOW_TO[want.split("/")[0]])
+    if found and importlib.util.find_spec("sky") is None:
+        raise MissingExtra("renting", "sky")
     for place in found:
         _ask(place)
     return tuple(found)

@@ -89,7 +89,7 @@ BAD: dict[str, tuple[Any, str]] = {
         d.job.joinpath("cloudtune.yaml").read_text().replace("model: ", "model: nobody/no-such-model #")), "nobody/no-such-model"),
     "output not a folder": (unwritable, "cannot be written"),
     "not ours": (lambda d: ((d.job / "out/adapter").mkdir(parents=True), (d.job / "out/adapter/thesis.tex").touch()), "not an adapter of cloudtune's"),
-    "infra": (lambda d: change(d, infra="vast"), "is not built yet"),
+    "infra": (lambda d: change(d, infra="vast"), "no credential for vast"),
     "unseen label": (lambda d: ((d.job / "e.csv").write_text("text,label\nx,odd\n"), change(d, validation_file="e.csv")), "never in training"),
 }  # fmt: skip
 
