@@ -53,7 +53,7 @@ def _cached(model: str) -> bool:
 def _hub(model: str) -> str:
     """Ask the Hub; if it cannot be reached, a packaged copy will do."""
     packaged = model in PACKAGED and importlib.util.find_spec(PACKAGED[model]) is not None
-    if packaged and (os.environ.get("HF_HUB_OFFLINE") or not _reachable()):
+    if packaged and (os.environ.get("HF_HUB_OFFLINE") or not reachable()):
         return f"package {PACKAGED[model]}"
     import httpx
     from huggingface_hub import HfApi
@@ -73,7 +73,7 @@ def _hub(model: str) -> str:
     return f"Hub, {info.sha}"
 
 
-def _reachable() -> bool:
+def reachable() -> bool:
     """Whether the Hub's address answers at all; a closed network says no at once."""
     import socket
     from urllib.parse import urlsplit

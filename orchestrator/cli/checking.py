@@ -1,4 +1,4 @@
-"""check: every row of the dataset, and whether the model can be had; rents and starts nothing."""
+"""check: every row of the dataset in tokens, and whether the model can be had; rents and starts nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends.examine import examine
 from orchestrator.backends.models import check_model
 from orchestrator.cli import output
-from orchestrator.data.check import Report, check_data
+from orchestrator.cli.reading_bar import reading_bar
+from orchestrator.data.lengths import document
+from orchestrator.data.report import Report
 from orchestrator.errors import ExitCode, UsageProblem
 from orchestrator.ledger.paths import config_dir
+from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import Key, find_job_file, load_job
 
 DROPPED_FILE = "dropped.jsonl"
@@ -33,24 +37,37 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
             if handle is not None:
                 handle.write(json.dumps({"file": file, "line": line, "kind": kind, "why": why}) + "\n")
 
-        report = check_data(job, dropped=dropped)
-    unchecked = ["the number of tokens, and the loss mask", "the model's access" if offline else ""]
+        report = examine(job, offline=offline, on_bytes=stack.enter_context(reading_bar(job)), dropped=dropped if drops else None)
+    unchecked = [
+        "the model's access" if offline else "",
+        "" if report.counted else f"the number of tokens, and the loss mask: {report.tokenizer}",
+    ]
     model = None if offline else check_model(job)
-    failed = bool(report.errors) and not (drops and report.rows and set(report.errors).isdisjoint({"fewer than two labels", "no rows"}))
-    _show(report, [item for item in unchecked if item], model, failed=failed)
+    failed = report.failed(drops=drops)
+    _show(job, report, [item for item in unchecked if item], model, failed=failed)
     return ExitCode.USAGE if failed else ExitCode.OK
 
 
-def _show(report: Report, unchecked: list[str], model: str | None, *, failed: bool) -> None:
+def _show(job: Job, report: Report, unchecked: list[str], model: str | None, *, failed: bool) -> None:
+    tokens = document(report.train, job.spec.training, counted=report.counted, source=report.tokenizer)
     if output.as_json():
         errors = [{"kind": kind, "count": count, "first": report.first[kind]} for kind, count in report.errors.most_common()]
-        document = {"ok": not failed, "rows": report.rows, "found": report.sentence, "errors": errors, "reports": report.reports}
-        output.print_json(document | {"labels": dict(report.labels), "model": model, "unchecked": unchecked})
+        found = {"ok": not failed, "rows": report.rows, "found": report.sentence, "errors": errors, "reports": report.reports}
+        masks = [
+            {"place": mask["place"], "pieces": [{"text": text, "learned": bool(on)} for text, on in mask["pieces"]]}
+            for mask in report.masks
+        ]
+        output.print_json(found | {"labels": dict(report.labels), "model": model, "unchecked": unchecked, "tokens": tokens, "masks": masks})
         return
     console = output.answers()
     console.print(f"{report.rows} rows can be used: {report.sentence}", markup=False)
     for kind, count in report.errors.most_common():
         console.print(f"{count} × {kind}: {report.first[kind]}", markup=False)
+    if report.rows:
+        from orchestrator.cli import check_view
+
+        check_view.show_lengths(tokens, console)
+        check_view.show_masks(report.masks, console, classification=job.spec.task == "classification")
     for line in report.reports:
         console.print(f"note: {line}", markup=False)
     if failed:

@@ -85,6 +85,10 @@ class Encoder:
         """One token as a person reads it."""
         return self._added.get(number) or str(self._core.decode([number], skip_special_tokens=False))
 
+    def texts(self, numbers: Sequence[int]) -> str:
+        """Tokens as a person reads them, marks included."""
+        return str(self._core.decode(list(numbers), skip_special_tokens=False))
+
     def added(self, text: str) -> str | None:
         """The first token of a text that is a mark and not a piece of language; None when it has none."""
         return next((self._added[number] for number in self.ids(text, special=False) if number in self._added), None)
@@ -110,7 +114,15 @@ def files_of_gguf(header: Mapping[str, Any], source: str) -> TokenizerFiles:
         raise DataProblem(f"{source}: its tokenizer is not byte-level BPE, and is not read yet")
     tokens, kinds = header["tokenizer.ggml.tokens"], header.get("tokenizer.ggml.token_type", [])
     added = [
-        {"id": number, "content": tokens[number], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        {
+            "id": number,
+            "content": tokens[number],
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
         for number, kind in enumerate(kinds)
         if kind == 3  # 3: a control token
     ]
