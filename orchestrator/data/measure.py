@@ -166,43 +166,43 @@ class Measurer:
         if template is None:
             raise DataProblem("there is no chat template to count with")
         texts: list[str] = []
+        spans: list[list[tuple[int, int]]] = []
         refused: dict[int, str] = {}
         for number, row in enumerate(rows):
             try:
-                texts.append(template.render(row["messages"]))
-                if row["messages"][-1]["role"] != "assistant":
-                    template.spans(row["messages"], texts[-1])  # each answer is rendered on its own, which a template may refuse
+                if row["messages"][0]["role"] == "assistant":
+                    raise DataProblem("the conversation begins with the assistant's turn, which answers nothing")
+                text = template.render(row["messages"])
+                spans.append(template.spans(row["messages"], text))
+                texts.append(text)
             except DataProblem as error:
                 texts.append("")
+                spans.append([])
                 refused[number] = error.message
         out = []
-        for number, (row, text, found) in enumerate(zip(rows, texts, self.encoder.batch(texts, special=False), strict=True)):
+        for number, found in enumerate(self.encoder.batch(texts, special=False)):
             if number in refused:
                 out.append(Measured(full=0, kept=0, learns=False, stops=False, fault=("template refuses", refused[number])))
             else:
-                out.append(self._chat(row, text, found))
+                out.append(self._chat(rows[number], texts[number], spans[number], found))
         return out
 
-    def _chat(self, row: Canonical, text: str, found: Any) -> Measured:
-        length = len(found)
-        bos = self.encoder.bos
-        fault = self._doubled(found.ids[:2]) if bos is not None and text.startswith(bos + bos) else None
-        if row["messages"][-1]["role"] == "assistant" and length <= self.max_length:
-            return Measured(full=length, kept=length, learns=length > 1, fault=fault)  # the last answer is whole, and so is its end
-        masked = self._chat_mask(row, text)
-        spans = self.encoder.template.spans(row["messages"], text) if self.encoder.template else []
-        _, offsets = self.encoder.with_offsets(text)
+    def _chat(self, row: Canonical, text: str, spans: list[tuple[int, int]], found: Any) -> Measured:
+        length, bos = len(found), self.encoder.bos
+        fault = self._doubled(found.ids[:2]) if bos is not None and bos in text[: len(bos) + 64] else None
+        if row["messages"][-1]["role"] == "assistant" and 1 < length <= self.max_length and spans[-1][0] < spans[-1][1]:
+            return Measured(full=length, kept=length, fault=fault)  # the last answer is whole, and so is its end
+        labels, offsets = self._chat_mask(text, spans).labels, self.encoder.with_offsets(text)[1]
         seen = offsets[: self.max_length][-1][1] if offsets else 0
         return Measured(
             full=length,
             kept=min(length, self.max_length),
-            learns=any(label != IGNORED for label in masked.labels),
+            learns=any(label != IGNORED for label in labels),
             stops=any(start < end <= seen for start, end in spans),
             fault=fault,
         )
 
-    def _chat_mask(self, row: Canonical, text: str) -> Masked:
-        spans = self.encoder.template.spans(row["messages"], text) if self.encoder.template else []
+    def _chat_mask(self, text: str, spans: list[tuple[int, int]]) -> Masked:
         ids, offsets = self.encoder.with_offsets(text)
         ids = ids[: self.max_length]
         everything = self.spec.training.train_on_prompt
@@ -219,10 +219,12 @@ class Measurer:
             ids = encoder.ids(row["text"], special=True)[: self.max_length]
             return Masked(ids=ids, labels=[IGNORED] * len(ids))
         if "messages" in row:
-            return self._chat_mask(row, encoder.template.render(row["messages"]) if encoder.template else "")
+            text = encoder.template.render(row["messages"]) if encoder.template else ""
+            return self._chat_mask(text, encoder.template.spans(row["messages"], text) if encoder.template else [])
         end = [] if encoder.eos_id is None else [encoder.eos_id]
-        asked = encoder.ids(row["text" if "text" in row else "prompt"], special=True)
-        if asked and asked[-1] == encoder.eos_id:
+        given = row["text" if "text" in row else "prompt"]
+        asked = encoder.ids(given, special=True)
+        if given and asked and asked[-1] == encoder.eos_id:
             asked.pop()
         if "text" in row:
             ids = (asked + end)[: self.max_length]

@@ -32,7 +32,7 @@ class TokenizerFiles:
 
 
 class Encoder:
-    """A loaded tokenizer. Raises DataProblem when its files cannot be used."""
+    """A loaded tokenizer; what it puts around a text is tokenizer.json's own word. Raises DataProblem when its files cannot be used."""
 
     def __init__(self, files: TokenizerFiles) -> None:
         from tokenizers import Tokenizer
@@ -48,24 +48,11 @@ class Encoder:
         self.bos_id, self.eos_id = self._id(self.bos), self._id(self.eos)
         self.ends = {number for number in (self.eos_id, *files.ends) if number is not None}
         self._added = {number: token.content for number, token in self._core.get_added_tokens_decoder().items()}
-        self._set_ends(files.config)
         self.closes = self.eos_id is not None and self._core.encode("a").ids[-1:] == [self.eos_id]  # it ends every text itself
         self.template = ChatTemplate(files.template, words) if files.template else None
 
     def _id(self, word: str | None) -> int | None:
         return None if word is None else self._core.token_to_id(word)
-
-    def _set_ends(self, config: Mapping[str, Any]) -> None:
-        """``add_bos_token`` and ``add_eos_token``, which override what tokenizer.json says."""
-        if "add_bos_token" not in config and "add_eos_token" not in config and self._core.post_processor is not None:
-            return
-        from tokenizers import processors
-
-        bos = self.bos if config.get("add_bos_token") and self.bos_id is not None else None
-        eos = self.eos if config.get("add_eos_token") and self.eos_id is not None else None
-        single = (f"{bos}:0 " if bos else "") + "$A:0" + (f" {eos}:0" if eos else "")
-        special = [(word, number) for word, number in ((bos, self.bos_id), (eos, self.eos_id)) if word]
-        self._core.post_processor = processors.TemplateProcessing(single=single, pair=f"{single} $B:1", special_tokens=special)
 
     def batch(self, texts: Sequence[str], *, special: bool) -> list[Any]:
         """Encodings of many texts: ``len()`` counts, ``.ids`` are the tokens; no offsets."""
@@ -134,7 +121,7 @@ def files_of_gguf(header: Mapping[str, Any], source: str) -> TokenizerFiles:
     }  # fmt: skip
     document = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None, "pre_tokenizer": level,
                 "post_processor": level, "decoder": level, "model": model}  # fmt: skip
-    config: dict[str, Any] = {"add_bos_token": bool(header.get("tokenizer.ggml.add_bos_token"))}
+    config: dict[str, Any] = {}
     for ours, theirs in (("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding"), ("unk_token", "unknown")):
         number = header.get(f"tokenizer.ggml.{theirs}_token_id")
         if isinstance(number, int) and number < len(tokens):
