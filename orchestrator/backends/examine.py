@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import msgspec
 from orchestrator.backends.vocabulary import find_tokenizer
 from orchestrator.data import report as reports
 from orchestrator.data.check import Dropped, check_data
+from orchestrator.data.kinds import Canonical, estimated_tokens
 from orchestrator.data.measure import Measurer
-from orchestrator.data.prepare import Located
+from orchestrator.data.prepare import Located, Prepared
 from orchestrator.data.report import Report
 from orchestrator.data.sources import find_sources
 from orchestrator.data.tokenizer import Encoder, TokenizerFiles
@@ -30,6 +33,7 @@ from trainer.contract import write_atomically
 VERSION = 1  # of a kept report; another one is made again
 KEEP = 40  # reports; the oldest go
 END_BYTES = 1 << 20
+SAMPLE_ROWS = 2000  # that plan counts when nothing was checked before: a second at most
 NEXT = "cloudtune check shows all of it; mend the rows, or dataset.drop_bad_rows: true leaves them out"
 
 
@@ -56,6 +60,56 @@ def examine(
 def kept_report(job: Job, *, offline: bool, located: Located | None = None) -> Report | None:
     """The report, if the very same data was checked before."""
     return _load(_key(job, offline=offline, located=located)[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """Tokens of the rows that a job trains on and scores."""
+
+    train: Sequence[int]
+    held_out: Sequence[int]
+    exact: bool
+    how: str  # for a person
+
+
+def count(job: Job, prepared: Prepared, *, offline: bool, report: Report | None = None) -> Counted:
+    """Row lengths from the report, from ``report``'s kept copy, or of a sample, which stands for all rows."""
+    found = report or kept_report(job, offline=offline)
+    chosen = _chosen(found, prepared) if found is not None and found.counted else None
+    if chosen is not None:
+        return Counted(train=chosen[0], held_out=chosen[1], exact=True, how="token counts: counted")
+    files = find_tokenizer(job, offline=offline)
+    limit = job.spec.training.max_length
+    if isinstance(files, TokenizerFiles):
+        try:
+            measurer = Measurer(spec=job.spec, encoder=Encoder(files))
+            lengths = [_sampled(measurer, rows) for rows in (prepared.train, prepared.held_out)]
+            exact = all(len(rows) <= SAMPLE_ROWS for rows in (prepared.train, prepared.held_out))
+            how = "counted" if exact else f"from {SAMPLE_ROWS:,} rows; cloudtune check counts all of them"
+            return Counted(train=lengths[0], held_out=lengths[1], exact=exact, how=f"token counts: {how}")
+        except DataProblem as error:
+            files = error.message
+    train, held = ([min(limit, estimated_tokens(row)) for row in rows] for rows in (prepared.train, prepared.held_out))
+    return Counted(train=train, held_out=held, exact=False, how=f"token counts: estimated from characters, because {files}")
+
+
+def _chosen(report: Report, prepared: Prepared) -> tuple[list[int], list[int]] | None:
+    """The report's lengths of these very rows; None when they are not the rows that it saw."""
+    train, held = prepared.numbers
+    kept = report.train.kept
+    held_from = report.held_out.kept if len(report.held_out.kept) else kept
+    if len(train) != len(prepared.train) or any(number >= len(kept) for number in train[-1:]):
+        return None
+    if any(number >= len(held_from) for number in held[-1:]):
+        return None
+    return [kept[number] for number in train], [held_from[number] for number in held]
+
+
+def _sampled(measurer: Measurer, rows: Sequence[Canonical]) -> list[int]:
+    """The lengths of all rows, those that were not measured by the mean of those that were."""
+    some = rows if len(rows) <= SAMPLE_ROWS else random.Random(0).sample(rows, SAMPLE_ROWS)  # noqa: S311 - a sample, not a secret
+    found = [measured.kept for measured in measurer.measure(some)]
+    return found if len(found) == len(rows) else [round(sum(found) / max(1, len(found)))] * len(rows)
 
 
 def refuse_failed(report: Report, job: Job) -> None:

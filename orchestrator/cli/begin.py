@@ -12,9 +12,11 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.backends.bundle import fingerprint, write_bundle
+from orchestrator.backends.examine import examine, refuse_failed
 from orchestrator.backends.home import check_output
 from orchestrator.backends.models import check_model
 from orchestrator.cli import wiring
+from orchestrator.cli.reading_bar import reading_bar
 from orchestrator.data.prepare import Prepared, prepare
 from orchestrator.errors import UsageProblem
 from orchestrator.ledger.corrections import corrected, corrections
@@ -44,7 +46,10 @@ class Checked:
 
 def preflight(job: Job) -> Checked:
     """Everything that can go wrong and can be known now. Raises UsageProblem, DataProblem or ModelProblem."""
-    prepared = prepare(job)
+    with reading_bar(job) as on_bytes:
+        report = examine(job, offline=False, on_bytes=on_bytes)
+    refuse_failed(report, job)
+    prepared = prepare(job, unfit=frozenset(report.unfit))
     offers, policy = wiring.offers_for(job)
     check_output(wiring.output_folder(job))
     check_model(job)

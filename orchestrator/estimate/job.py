@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.data.kinds import estimated_tokens
 from orchestrator.estimate.problems import BadWorkload
 from orchestrator.estimate.shape import ModelShape
 from orchestrator.estimate.workload import Workload
@@ -51,11 +50,6 @@ def workload_of(spec: JobSpec, shape: ModelShape, labels: int = 2) -> Workload:
         task=spec.task,
         labels=max(2, labels),
     )
-
-
-def count_tokens(spec: JobSpec, rows: Iterable[Mapping[str, Any]]) -> Tokens:
-    """Tokens of canonical rows by their characters, each row cut at ``max_length``."""
-    return tokens_of_lengths(spec, [min(spec.training.max_length, estimated_tokens(row)) for row in rows])
 
 
 def tokens_of_lengths(spec: JobSpec, lengths: Sequence[int]) -> Tokens:
