@@ -176,7 +176,7 @@ def _pieces(measurer: Measurer, row: Canonical) -> list[tuple[str, bool]]:
     """Text of a row's tokens, runs of learned and of masked ones joined."""
     masked = measurer.mask(row)
     runs: list[tuple[list[int], bool]] = []
-    for number, label in list(zip(masked.ids, masked.labels, strict=True))[:SHOWN_TOKENS]:
+    for number, label in list(zip(masked.ids, masked.labels, strict=False))[:SHOWN_TOKENS]:
         learned = label != IGNORED
         if runs and runs[-1][1] == learned:
             runs[-1][0].append(number)

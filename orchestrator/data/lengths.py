@@ -104,11 +104,11 @@ def _waste(lengths: Sequence[int], rows: list[int], each: int) -> float:
 
 
 def _packed(lengths: Sequence[int], room: int) -> float:
-    """Rows put one after the other into rows of ``room`` tokens, none of them split, the longest first."""
+    """Rows put one after the other into rows of ``room`` tokens, none of them split, the longest first; the last one is cut to fit."""
     counts = [0] * (room + 1)
     for length in lengths:
         counts[min(length, room)] += 1
-    left, bins = len(lengths), 0
+    left, padded = len(lengths), 0
     while left:
         free, at = room, room
         while at > 0 and free > 0 and left:
@@ -119,10 +119,10 @@ def _packed(lengths: Sequence[int], room: int) -> float:
             take = min(counts[at], free // at)
             counts[at] -= take
             left, free = left - take, free - take * at
-        bins += 1
         if free == room:
             break  # only empty rows are left
-    return 1 - sum(min(length, room) for length in lengths) / (bins * room) if bins else 0.0
+        padded += room if left else room - free
+    return 1 - sum(min(length, room) for length in lengths) / padded if padded else 0.0
 
 
 def document(lengths: Lengths, training: TrainingSpec, *, counted: bool, source: str) -> dict[str, Any]:

@@ -98,8 +98,7 @@ class Measurer:
         if not rows:
             return []
         if self.spec.task == "classification":
-            lengths = [len(found) for found in self.encoder.batch([row["text"] for row in rows], special=True)]
-            return [Measured(full=n, kept=min(n, self.max_length), learns=n > 0) for n in lengths]
+            return self._classified(rows)
         if "messages" in rows[0]:
             return self._chats(rows)
         return self._texts(rows) if "text" in rows[0] else self._answers(rows)
@@ -121,6 +120,13 @@ class Measurer:
         if len(first) < 2 or first[0] != first[1] or first[0] != self.encoder.bos_id:
             return None
         return "doubled begin token", f"the text begins with {self.encoder.bos!r}, and the tokenizer writes one too"
+
+    def _classified(self, rows: Sequence[Canonical]) -> list[Measured]:
+        out, bos = [], self.encoder.bos
+        for row, found in zip(rows, self.encoder.batch([row["text"] for row in rows], special=True), strict=True):
+            fault = self._doubled(found.ids[:2]) if bos is not None and bos in row["text"][: len(bos) + 64] else None
+            out.append(Measured(full=len(found), kept=min(len(found), self.max_length), learns=len(found) > 0, fault=fault))
+        return out
 
     def _answers(self, rows: Sequence[Canonical]) -> list[Measured]:
         prompts = self._started([row["prompt"] for row in rows])

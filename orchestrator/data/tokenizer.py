@@ -47,7 +47,8 @@ class Encoder:
         self.bos, self.eos = words.get("bos_token"), words.get("eos_token")
         self.bos_id, self.eos_id = self._id(self.bos), self._id(self.eos)
         self.ends = {number for number in (self.eos_id, *files.ends) if number is not None}
-        self._added = {number: token.content for number, token in self._core.get_added_tokens_decoder().items()}
+        added = self._core.get_added_tokens_decoder().items()
+        self._added = {number: token.content for number, token in added if token.content != words.get("unk_token")}
         self.closes = self.eos_id is not None and self._core.encode("a").ids[-1:] == [self.eos_id]  # it ends every text itself
         self.template = ChatTemplate(files.template, words) if files.template else None
 
