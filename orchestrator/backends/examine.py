@@ -72,9 +72,9 @@ class Counted:
     how: str  # for a person
 
 
-def count(job: Job, prepared: Prepared, *, offline: bool, report: Report | None = None) -> Counted:
-    """Row lengths from the report, from ``report``'s kept copy, or of a sample, which stands for all rows."""
-    found = report or kept_report(job, offline=offline)
+def count(job: Job, prepared: Prepared, *, offline: bool, located: Located | None = None) -> Counted:
+    """Row lengths from the kept report, or of a sample, which stands for all rows."""
+    found = kept_report(job, offline=offline, located=located)
     chosen = _chosen(found, prepared) if found is not None and found.counted else None
     if chosen is not None:
         return Counted(train=chosen[0], held_out=chosen[1], exact=True, how="token counts: counted")

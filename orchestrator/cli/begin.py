@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.backends.bundle import fingerprint, write_bundle
+from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import examine, refuse_failed
 from orchestrator.backends.home import check_output
 from orchestrator.backends.models import check_model
@@ -46,10 +47,11 @@ class Checked:
 
 def preflight(job: Job) -> Checked:
     """Everything that can go wrong and can be known now. Raises UsageProblem, DataProblem or ModelProblem."""
-    with reading_bar(job) as on_bytes:
-        report = examine(job, offline=False, on_bytes=on_bytes)
+    located = locate(job, offline=False)
+    with reading_bar(located) as on_bytes:
+        report = examine(job, offline=False, located=located, on_bytes=on_bytes)
     refuse_failed(report, job)
-    prepared = prepare(job, unfit=frozenset(report.unfit))
+    prepared = prepare(job, located, unfit=frozenset(report.unfit))
     offers, policy = wiring.offers_for(job)
     check_output(wiring.output_folder(job))
     check_model(job)

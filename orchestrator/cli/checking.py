@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import examine
 from orchestrator.backends.models import check_model
 from orchestrator.cli import output
@@ -37,7 +38,9 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
             if handle is not None:
                 handle.write(json.dumps({"file": file, "line": line, "kind": kind, "why": why}) + "\n")
 
-        report = examine(job, offline=offline, on_bytes=stack.enter_context(reading_bar(job)), dropped=dropped if drops else None)
+        located = locate(job, offline=offline)
+        on_bytes = stack.enter_context(reading_bar(located))
+        report = examine(job, offline=offline, located=located, on_bytes=on_bytes, dropped=dropped if drops else None)
     unchecked = [
         "the model's access" if offline else "",
         "" if report.counted else f"the number of tokens, and the loss mask: {report.tokenizer}",

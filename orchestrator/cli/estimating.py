@@ -81,11 +81,13 @@ def shape_of_model(job: Job, *, offline: bool) -> ModelShape:
 
 def _tokens(job: Job, *, offline: bool) -> tuple[Tokens | None, list[str]]:
     """Tokens of the training, and what could not be counted; None, with the reason, when the data cannot be read yet."""
+    from orchestrator.backends.datasets import locate
     from orchestrator.backends.examine import count
     from orchestrator.data.prepare import prepare
 
     try:
-        counted = count(job, prepare(job), offline=offline)
+        located = locate(job, offline=offline)
+        counted = count(job, prepare(job, located), offline=offline, located=located)
     except UsageProblem as error:
         return None, [f"hours, because the data cannot be used yet: {error.message}"]
     return tokens_of_lengths(job.spec, counted.train), [] if counted.exact else [counted.how]

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import Counted, count, kept_report, refuse_failed
 from orchestrator.backends.offers.free import kaggle_offer, local_gpu
 from orchestrator.backends.offers.market import Market, age_warnings, market
@@ -74,10 +75,11 @@ def planned(
 
 def _prepared(job: Job, *, offline: bool) -> Prepared:
     """The job's rows; what an earlier check found is believed, and nothing is counted that was not."""
-    report = kept_report(job, offline=offline)
+    located = locate(job, offline=offline)
+    report = kept_report(job, offline=offline, located=located)
     if report is not None:
         refuse_failed(report, job)
-    return prepare(job, unfit=frozenset(report.unfit) if report is not None else ())
+    return prepare(job, located, unfit=frozenset(report.unfit) if report is not None else ())
 
 
 def limits_of(job: Job, *, keep_quality: bool, allow_unguarded: bool, startable: frozenset[str]) -> Limits:
@@ -94,7 +96,7 @@ def limits_of(job: Job, *, keep_quality: bool, allow_unguarded: bool, startable:
 
 def tokens_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[Tokens, int, Counted]:
     """(tokens trained, tokens scored before and after, how they were counted). The one place that counts."""
-    counted, spec = count(job, prepared, offline=offline), job.spec
+    counted, spec = count(job, prepared, offline=offline, located=locate(job, offline=offline)), job.spec
     passes = (2 if spec.evaluation.before else 1) if prepared.held_out else 0
     return tokens_of_lengths(spec, counted.train), sum(counted.held_out) * passes, counted
 

@@ -9,18 +9,16 @@ from contextlib import contextmanager
 from orchestrator.cli import output
 from orchestrator.data.prepare import Located
 from orchestrator.data.sources import find_sources
-from orchestrator.spec.jobspec import Job
 
 SHOWN_FROM_BYTES = 5_000_000  # less is read before a bar could be seen
 
 
 @contextmanager
-def reading_bar(job: Job, located: Located | None = None) -> Iterator[Callable[[int], None]]:
+def reading_bar(places: Located) -> Iterator[Callable[[int], None]]:
     """Gives what wants to hear how many more bytes were read."""
     if not sys.stderr.isatty() or output.quiet() or output.as_json():
         yield lambda count: None
         return
-    places = located or Located.beside(job)
     sources = [s for path in (places.train, places.held_out) if path is not None for s in find_sources(path, root=places.root)]
     total = sum(source.size_bytes for source in sources)
     if total < SHOWN_FROM_BYTES:
