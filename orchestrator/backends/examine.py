@@ -30,7 +30,7 @@ from orchestrator.ledger.paths import cache_dir, private
 from orchestrator.spec.jobspec import Job
 from trainer.contract import write_atomically
 
-VERSION = 1  # of a kept report; another one is made again
+VERSION = 2  # of a kept report; another one is made again
 KEEP = 40  # reports; the oldest go
 END_BYTES = 1 << 20
 SAMPLE_ROWS = 2000  # that plan counts when nothing was checked before: a second at most

@@ -12,6 +12,7 @@ from orchestrator.backends.examine import examine
 from orchestrator.backends.models import check_model
 from orchestrator.cli import output
 from orchestrator.cli.reading_bar import reading_bar
+from orchestrator.cli.uploading import Part, disk_gb, manifest
 from orchestrator.data.lengths import document
 from orchestrator.data.report import Report
 from orchestrator.errors import ExitCode, UsageProblem
@@ -20,6 +21,7 @@ from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import Key, find_job_file, load_job
 
 DROPPED_FILE = "dropped.jsonl"
+NO_ACCOUNT = ("local", "simulated")  # places that ask for none
 
 
 def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
@@ -46,12 +48,18 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
         "" if report.counted else f"the number of tokens, and the loss mask: {report.tokenizer}",
     ]
     model = None if offline else check_model(job)
+    parts = manifest(job, report)
+    room = disk_gb(job, parts, offline=offline)
+    unchecked += [f"the disk that the box needs: {room}"] if isinstance(room, str) else []
+    unchecked += [
+        f"your credentials at {place}: nothing can be rented yet" for place in job.spec.resources.infra if place not in NO_ACCOUNT
+    ]
     failed = report.failed(drops=drops)
-    _show(job, report, [item for item in unchecked if item], model, failed=failed)
+    _show(job, report, [item for item in unchecked if item], model, (parts, room), failed=failed)
     return ExitCode.USAGE if failed else ExitCode.OK
 
 
-def _show(job: Job, report: Report, unchecked: list[str], model: str | None, *, failed: bool) -> None:
+def _show(job: Job, report: Report, unchecked: list[str], model: str | None, upload: tuple[list[Part], int | str], *, failed: bool) -> None:
     tokens = document(report.train, job.spec.training, counted=report.counted, source=report.tokenizer)
     if output.as_json():
         errors = [{"kind": kind, "count": count, "first": report.first[kind]} for kind, count in report.errors.most_common()]
@@ -60,6 +68,8 @@ def _show(job: Job, report: Report, unchecked: list[str], model: str | None, *, 
             {"place": mask["place"], "pieces": [{"text": text, "learned": bool(on)} for text, on in mask["pieces"]]}
             for mask in report.masks
         ]
+        files = [{"name": p.name, "files": p.files, "bytes": p.size_bytes, "exact": p.exact} for p in upload[0]]
+        found |= {"upload": files, "disk_gb": upload[1] if isinstance(upload[1], int) else None}
         output.print_json(found | {"labels": dict(report.labels), "model": model, "unchecked": unchecked, "tokens": tokens, "masks": masks})
         return
     console = output.answers()
@@ -71,6 +81,10 @@ def _show(job: Job, report: Report, unchecked: list[str], model: str | None, *, 
 
         check_view.show_lengths(tokens, console)
         check_view.show_masks(report.masks, console, classification=job.spec.task == "classification")
+    sent = ", ".join(f"{p.name} {'' if p.exact else 'about '}{p.size_bytes / 1e6:.1f} MB" for p in upload[0])
+    console.print(f"a box would be sent {sum(p.files for p in upload[0])} files: {sent}", markup=False)
+    if isinstance(upload[1], int):
+        console.print(f"it needs {upload[1]} GB of disk", markup=False)
     for line in report.reports:
         console.print(f"note: {line}", markup=False)
     if failed:

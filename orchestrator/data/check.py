@@ -150,11 +150,14 @@ class _Checker:
 
     def _count(self, row: Canonical, *, held_out: bool) -> None:
         report, seen = self.report, self.seen
-        mark = hash(msgspec.json.encode(row))
+        encoded = msgspec.json.encode(row)
+        mark, size = hash(encoded), len(encoded) + _spaces(row)
         if held_out:
+            report.held_out_bytes += size
             report.leaked += mark in seen
             return
         report.rows += 1
+        report.train_bytes += size
         report.duplicates += mark in seen
         if len(seen) < MAX_REMEMBERED:
             seen.add(mark)
@@ -170,6 +173,12 @@ class _Checker:
             report.add(
                 "stop token never learned", f"{self.first_place}: in this and every other row the answer's end is cut at max_length {limit}"
             )
+
+
+def _spaces(row: Canonical) -> int:
+    """What the upload's JSON holds beyond the shortest one: a blank after each colon and comma, and the line's end."""
+    turns = row.get("messages")
+    return 2 * len(row) + (4 * len(turns) - 1 if isinstance(turns, list) else 0)
 
 
 def _pieces(measurer: Measurer, row: Canonical) -> list[tuple[str, bool]]:

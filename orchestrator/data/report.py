@@ -33,6 +33,8 @@ class Report:
     tokenizer: str = ""  # where it came from, or why there is none
     train: Lengths = field(default_factory=Lengths)
     held_out: Lengths = field(default_factory=Lengths)
+    train_bytes: int = 0  # of the rows as they go to the trainer
+    held_out_bytes: int = 0
     unfit: list[str] = field(default_factory=list)  # places of rows that read well but cannot be used in tokens
     masks: list[dict[str, Any]] = field(default_factory=list)  # a few rows: place, pieces of (text, whether it is learned)
 

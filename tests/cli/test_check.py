@@ -112,6 +112,8 @@ def test_the_plan_counts_what_check_counted_once(desk: Desk) -> None:
     reports = list((desk.home / ".cache/cloudtune/reports").glob("*.json"))
     assert code == 0 and len(reports) == 1, err
     before = reports[0].stat().st_mtime_ns
+    code, out, _ = desk.run("check", "-o", "json")
+    upload = json.loads(out)["upload"]
     receipt = desk.receipt()
     assert [path.stat().st_mtime_ns for path in (desk.home / ".cache/cloudtune/reports").glob("*.json")] == [before]
     plan = [
@@ -120,6 +122,10 @@ def test_the_plan_counts_what_check_counted_once(desk: Desk) -> None:
     trained = next(line for line in plan if line["kind"] == "plan")["tokens_per_epoch"]
     code, out, err = desk.run("estimate", "--offline", "-o", "json")
     assert receipt and not json.loads(out)["unchecked"], err
+    listed = {part["name"]: part["bytes"] for part in upload}
+    sent = {path.name: path.stat().st_size for path in next((desk.home / ".local/state/cloudtune/runs").glob("*/bundle")).iterdir()}
+    assert listed["job/train.jsonl"] + listed["job/eval.jsonl"] == sent["train.jsonl"] + sent["eval.jsonl"]
+    assert abs(listed["job/train.jsonl"] - sent["train.jsonl"]) < 100 and listed["trainer/"] > 50_000 and listed["model/"] > 100_000
     stored = json.loads(reports[0].read_text())
     assert stored["counted"] and trained == _trained(desk)
 
@@ -138,3 +144,10 @@ def _trained(desk: Desk) -> int:
         counted = count(job, prepare(job), offline=True)
     assert counted.exact
     return sum(counted.train)
+
+
+def test_too_little_disk_is_said_before_renting(desk: Desk) -> None:
+    with open(desk.job / "cloudtune.yaml", "a") as handle:
+        handle.write("resources: {disk_gb: 5}\n")
+    code, _, err = desk.run("check")
+    assert code == 2 and "resources.disk_gb is 5" in err and "disk_gb:" in err and "Traceback" not in err
