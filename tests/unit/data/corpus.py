@@ -92,7 +92,7 @@ ROWS = [
     bad("hiyouga/LlamaFactory#3555", "d.jsonl", lines({"instruction": "film", "output": ["good", "bad"]}), "is a list, not text", 1),
     bad("huggingface/trl#2385", "d.jsonl", lines({"prompt": "film", "chosen": "good", "rejected": None}), "no 'rejected'", 1, job={"task": "dpo"}),
     bad("huggingface/smol-course#260", "d.jsonl", lines(OK, chat(U, A, U, U)), "roles must alternate", 2, template=STRICT),
-    bad("FasterDecoding/Medusa#102", "d.jsonl", lines(OK, chat(A, U, A)), "begins with the assistant", 2, template=STRICT),
+    bad("FasterDecoding/Medusa#102", "d.jsonl", lines(OK, chat(A, U, A)), "roles must alternate", 2, template=STRICT),
     bad("unslothai/unsloth#334", "d.jsonl", lines(chat(A)), "begins with the assistant", 1),
     bad("huggingface/alignment-handbook#93", "d.jsonl", lines(chat(S, U, A)), "roles must alternate", 1, template=STRICT),
     bad("huggingface/transformers#8886", "d.jsonl", lines(GOOD, '{"prompt": "\\ud83d film", "completion": "good"}'), "surrogate", 2),
