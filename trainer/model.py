@@ -119,7 +119,7 @@ def _packaged_model(model: str) -> Path:
     source = _package_file(model)
     if source is None:
         raise ModelError(f"{model}: the package {PACKAGED[model][0]} is not installed")
-    final = cache_folder() / f"{model.replace('/', '--')}-{source.stat().st_size}"
+    final = cache_folder() / f"{model.replace('/', '--')}-{source.stat().st_size}-2"  # 2: the tokenizer's end is the model's own
     if final.is_dir():
         return _usable(final, model)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +150,10 @@ def _convert_gguf(source: Path, target: Path) -> None:
     model.hf_quantizer, model.is_quantized, model.quantization_method = None, False, None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
+    for name in ("bos", "eos", "pad"):  # the conversion takes the first token it finds for every one of them
+        number = getattr(model.config, f"{name}_token_id", None)
+        if isinstance(number, int):
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(number))
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 

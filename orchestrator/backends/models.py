@@ -54,7 +54,7 @@ def _cached(model: str) -> bool:
 def _hub(model: str) -> str:
     """Ask the Hub; if it cannot be reached, a packaged copy will do."""
     packaged = model in PACKAGED and importlib.util.find_spec(PACKAGED[model]) is not None
-    if packaged and (os.environ.get("HF_HUB_OFFLINE") or not _reachable()):
+    if packaged and (os.environ.get("HF_HUB_OFFLINE") or not reachable()):
         return f"package {PACKAGED[model]}"
     import httpx
     from huggingface_hub import HfApi
@@ -74,7 +74,7 @@ def _hub(model: str) -> str:
     return f"{OF_ACCOUNT if info.gated or info.private else 'Hub'}, {info.sha}"
 
 
-def _reachable() -> bool:
+def reachable() -> bool:
     """Whether the Hub's address answers at all; a closed network says no at once."""
     import socket
     from urllib.parse import urlsplit

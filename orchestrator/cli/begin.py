@@ -12,9 +12,12 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.backends.bundle import fingerprint, write_bundle
+from orchestrator.backends.datasets import locate
+from orchestrator.backends.examine import examine, refuse_failed
 from orchestrator.backends.home import check_output
 from orchestrator.backends.models import check_model
 from orchestrator.cli import wiring
+from orchestrator.cli.reading_bar import reading_bar
 from orchestrator.data.prepare import Prepared, prepare
 from orchestrator.errors import UsageProblem
 from orchestrator.ledger.corrections import corrected, corrections
@@ -46,7 +49,11 @@ class Checked:
 
 def preflight(job: Job, *, use_my_skypilot: bool = False) -> Checked:
     """Everything that can go wrong and can be known now. Raises UsageProblem, DataProblem or ModelProblem."""
-    prepared = prepare(job)
+    located = locate(job, offline=False)
+    with reading_bar(located) as on_bytes:
+        report = examine(job, offline=False, located=located, on_bytes=on_bytes)
+    refuse_failed(report, job)
+    prepared = prepare(job, located, unfit=frozenset(report.unfit))
     model_from = check_model(job)
     offers, policy = wiring.offers_for(job, prepared, use_my_skypilot=use_my_skypilot)
     check_output(wiring.output_folder(job))

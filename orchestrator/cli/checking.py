@@ -1,4 +1,4 @@
-"""check: every row of the dataset, and whether the model can be had; rents and starts nothing."""
+"""check: every row of the dataset in tokens, and whether the model can be had; rents and starts nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends.datasets import locate
+from orchestrator.backends.examine import examine
 from orchestrator.backends.models import check_model
 from orchestrator.cli import output
-from orchestrator.data.check import Report, check_data
+from orchestrator.cli.reading_bar import reading_bar
+from orchestrator.cli.uploading import Part, disk_gb, manifest
+from orchestrator.data.lengths import document
+from orchestrator.data.report import Report
 from orchestrator.errors import ExitCode, UsageProblem
 from orchestrator.ledger.paths import config_dir
+from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import Key, find_job_file, load_job
 
 DROPPED_FILE = "dropped.jsonl"
+NO_ACCOUNT = ("local", "simulated")  # places that ask for none
 
 
 def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
@@ -33,24 +40,51 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
             if handle is not None:
                 handle.write(json.dumps({"file": file, "line": line, "kind": kind, "why": why}) + "\n")
 
-        report = check_data(job, dropped=dropped)
-    unchecked = ["the number of tokens, and the loss mask", "the model's access" if offline else ""]
+        located = locate(job, offline=offline)
+        on_bytes = stack.enter_context(reading_bar(located))
+        report = examine(job, offline=offline, located=located, on_bytes=on_bytes, dropped=dropped if drops else None)
+    unchecked = [
+        "the model's access" if offline else "",
+        "" if report.counted else f"the number of tokens, and the loss mask: {report.tokenizer}",
+    ]
     model = None if offline else check_model(job)
-    failed = bool(report.errors) and not (drops and report.rows and set(report.errors).isdisjoint({"fewer than two labels", "no rows"}))
-    _show(report, [item for item in unchecked if item], model, failed=failed)
+    parts = manifest(job, report)
+    room = disk_gb(job, parts, offline=offline)
+    unchecked += [f"the disk that the box needs: {room}"] if isinstance(room, str) else []
+    unchecked += [
+        f"your credentials at {place}: nothing can be rented yet" for place in job.spec.resources.infra if place not in NO_ACCOUNT
+    ]
+    failed = report.failed(drops=drops)
+    _show(job, report, [item for item in unchecked if item], model, (parts, room), failed=failed)
     return ExitCode.USAGE if failed else ExitCode.OK
 
 
-def _show(report: Report, unchecked: list[str], model: str | None, *, failed: bool) -> None:
+def _show(job: Job, report: Report, unchecked: list[str], model: str | None, upload: tuple[list[Part], int | str], *, failed: bool) -> None:
+    tokens = document(report.train, job.spec.training, counted=report.counted, source=report.tokenizer)
     if output.as_json():
         errors = [{"kind": kind, "count": count, "first": report.first[kind]} for kind, count in report.errors.most_common()]
-        document = {"ok": not failed, "rows": report.rows, "found": report.sentence, "errors": errors, "reports": report.reports}
-        output.print_json(document | {"labels": dict(report.labels), "model": model, "unchecked": unchecked})
+        found = {"ok": not failed, "rows": report.rows, "found": report.sentence, "errors": errors, "reports": report.reports}
+        masks = [
+            {"place": mask["place"], "pieces": [{"text": text, "learned": bool(on)} for text, on in mask["pieces"]]}
+            for mask in report.masks
+        ]
+        files = [{"name": p.name, "files": p.files, "bytes": p.size_bytes, "exact": p.exact} for p in upload[0]]
+        found |= {"upload": files, "disk_gb": upload[1] if isinstance(upload[1], int) else None}
+        output.print_json(found | {"labels": dict(report.labels), "model": model, "unchecked": unchecked, "tokens": tokens, "masks": masks})
         return
     console = output.answers()
     console.print(f"{report.rows} rows can be used: {report.sentence}", markup=False)
     for kind, count in report.errors.most_common():
         console.print(f"{count} × {kind}: {report.first[kind]}", markup=False)
+    if report.rows:
+        from orchestrator.cli import check_view
+
+        check_view.show_lengths(tokens, console)
+        check_view.show_masks(report.masks, console, classification=job.spec.task == "classification")
+    sent = ", ".join(f"{p.name} {'' if p.exact else 'about '}{p.size_bytes / 1e6:.1f} MB" for p in upload[0])
+    console.print(f"a box would be sent {sum(p.files for p in upload[0])} files: {sent}", markup=False)
+    if isinstance(upload[1], int):
+        console.print(f"it needs {upload[1]} GB of disk", markup=False)
     for line in report.reports:
         console.print(f"note: {line}", markup=False)
     if failed:

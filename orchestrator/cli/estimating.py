@@ -15,7 +15,7 @@ from orchestrator.cli import output
 from orchestrator.errors import MissingExtra, ModelProblem, UsageProblem
 from orchestrator.estimate.document import estimate_document, on_card
 from orchestrator.estimate.gpus import find_gpu
-from orchestrator.estimate.job import Tokens, count_tokens, settings_of, workload_of
+from orchestrator.estimate.job import Tokens, settings_of, tokens_of_lengths, workload_of
 from orchestrator.estimate.ladder import fit
 from orchestrator.estimate.model_shapes import bundled_shape, shape_from_config, shape_from_folder
 from orchestrator.estimate.problems import CannotSize, EstimateProblem, UnknownModel
@@ -33,7 +33,7 @@ def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, o
     job = load_job(find_job_file(path), flags={("model",): model}, user_config=config_dir() / "config.yaml")
     with problems_for_a_person():
         workload = workload_of(job.spec, shape_of_model(job, offline=offline))
-        tokens, unchecked = _tokens(job)
+        tokens, unchecked = _tokens(job, offline=offline)
         if fit_gpu is not None:
             _print_fit(job, workload, fit_gpu)
         elif trace:
@@ -79,14 +79,18 @@ def shape_of_model(job: Job, *, offline: bool) -> ModelShape:
         return shape_from_config(config, job.spec.model)
 
 
-def _tokens(job: Job) -> tuple[Tokens | None, list[str]]:
-    """Token counts by characters; None, with the reason, when the data cannot be read yet."""
+def _tokens(job: Job, *, offline: bool) -> tuple[Tokens | None, list[str]]:
+    """Tokens of the training, and what could not be counted; None, with the reason, when the data cannot be read yet."""
+    from orchestrator.backends.datasets import locate
+    from orchestrator.backends.examine import count
     from orchestrator.data.prepare import prepare
 
     try:
-        return count_tokens(job.spec, prepare(job).train), ["token counts: estimated from characters, not counted with the tokenizer"]
+        located = locate(job, offline=offline)
+        counted = count(job, prepare(job, located), offline=offline, located=located)
     except UsageProblem as error:
         return None, [f"hours, because the data cannot be used yet: {error.message}"]
+    return tokens_of_lengths(job.spec, counted.train), [] if counted.exact else [counted.how]
 
 
 def _print_fit(job: Job, workload: Workload, name: str) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.backends.datasets import locate
+from orchestrator.backends.examine import Counted, count, kept_report, refuse_failed
 from orchestrator.backends.offers.free import kaggle_offer, local_gpu
 from orchestrator.backends.offers.market import Market, age_warnings, market
 from orchestrator.cli import output
 from orchestrator.cli.estimating import problems_for_a_person, shape_of_model
 from orchestrator.data.prepare import Prepared, prepare
 from orchestrator.errors import NoOfferFits, UsageProblem
-from orchestrator.estimate.job import Tokens, count_tokens, workload_of
+from orchestrator.estimate.job import Tokens, tokens_of_lengths, workload_of
 from orchestrator.estimate.problems import EstimateProblem
 from orchestrator.ledger.paths import cache_dir, config_dir
 from orchestrator.plan.budget import Policy
@@ -54,7 +56,7 @@ def planned(
     """
     moment = time.time() if now is None else now
     bounds, rules = limits_of(job, keep_quality=keep_quality, allow_unguarded=allow_unguarded, startable=startable), policy or Policy()
-    facts, unchecked = facts_of(job, prepared or prepare(job), offline=offline)
+    facts, unchecked = facts_of(job, prepared or _prepared(job, offline=offline), offline=offline)
     refresh_notes = () if offline else _refreshed(bounds, moment)
     found = market(cache_dir() / "offers", lambda cloud, region: in_place(bounds.infra, cloud, region))
     free, missing = _free()
@@ -73,6 +75,15 @@ def planned(
     )  # fmt: skip
 
 
+def _prepared(job: Job, *, offline: bool) -> Prepared:
+    """The job's rows; what an earlier check found is believed, and nothing is counted that was not."""
+    located = locate(job, offline=offline)
+    report = kept_report(job, offline=offline, located=located)
+    if report is not None:
+        refuse_failed(report, job)
+    return prepare(job, located, unfit=frozenset(report.unfit) if report is not None else ())
+
+
 def limits_of(job: Job, *, keep_quality: bool, allow_unguarded: bool, startable: frozenset[str]) -> Limits:
     """The job's own limits, with those of the command."""
     spec = job.spec
@@ -85,22 +96,21 @@ def limits_of(job: Job, *, keep_quality: bool, allow_unguarded: bool, startable:
     )  # fmt: skip
 
 
-def tokens_of(job: Job, prepared: Prepared) -> tuple[Tokens, int, bool]:
-    """(tokens trained, tokens scored before and after, whether a tokenizer counted them). The one place that counts."""
-    spec = job.spec
-    scored = count_tokens(spec, prepared.held_out)
+def tokens_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[Tokens, int, Counted]:
+    """(tokens trained, tokens scored before and after, how they were counted). The one place that counts."""
+    counted, spec = count(job, prepared, offline=offline, located=locate(job, offline=offline)), job.spec
     passes = (2 if spec.evaluation.before else 1) if prepared.held_out else 0
-    return count_tokens(spec, prepared.train), scored.mean_length * len(prepared.held_out) * passes, False
+    return tokens_of_lengths(spec, counted.train), sum(counted.held_out) * passes, counted
 
 
 def facts_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[JobFacts, tuple[str, ...]]:
     """The job, sized, and what could not be looked at. Raises ModelProblem or UsageProblem."""
     with problems_for_a_person():
         workload = workload_of(job.spec, shape_of_model(job, offline=offline), labels=len(prepared.labels))
-    tokens, scored, counted = tokens_of(job, prepared)
+    tokens, scored, counted = tokens_of(job, prepared, offline=offline)
     facts = JobFacts(workload=workload, tokens=max(1, tokens.total), mean_length=tokens.mean_length, evaluated_tokens=scored,
-                     save_steps=job.spec.training.save_steps, counted=counted)  # fmt: skip
-    return facts, () if counted else ("token counts: estimated from characters, not counted with the tokenizer",)
+                     save_steps=job.spec.training.save_steps, counted=counted.exact)  # fmt: skip
+    return facts, () if counted.exact else (counted.how,)
 
 
 def _refreshed(bounds: Limits, now: float) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Prepared:
     held_out: tuple[Canonical, ...]
     labels: tuple[str, ...]  # in a fixed order; empty when rows carry none
     sentence: str  # what was found, for a person
+    numbers: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())  # of train and held_out: places among the usable rows of their files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +43,11 @@ class Located:
         return cls(train=Path(job.folder, data.path), held_out=None if data.eval_path is None else Path(job.folder, data.eval_path))
 
 
-def prepare(job: Job, located: Located | None = None) -> Prepared:
+def prepare(job: Job, located: Located | None = None, *, unfit: Collection[str] = ()) -> Prepared:
     """Read, check, convert and split. Raises DataProblem or UsageProblem; the split depends on the seed alone.
 
-    ``located``: where the dataset lies on this machine, when the job names it by a Hub id or a Kaggle path.
+    ``located``: where the dataset lies on this machine, when the job names it by a Hub id or a Kaggle path; ``unfit``:
+    places of rows that the check found unusable in tokens, left out like others that cannot be used.
     """
     spec = job.spec
     if spec.task in ("reward", "dpo"):
@@ -53,23 +55,27 @@ def prepare(job: Job, located: Located | None = None) -> Prepared:
     places = located or Located.beside(job)
     path = places.train
     bad: list[str] = []
-    rows, shape = _canonical(spec, path, places.root, bad)
+    rows, shape = _canonical(spec, path, places.root, bad, unfit)
+    numbers = list(range(len(rows)))
     if spec.dataset.max_rows is not None and len(rows) > spec.dataset.max_rows:
-        keep = sorted(random.Random(spec.training.seed).sample(range(len(rows)), spec.dataset.max_rows))  # noqa: S311
-        rows = [rows[i] for i in keep]
+        numbers = sorted(random.Random(spec.training.seed).sample(range(len(rows)), spec.dataset.max_rows))  # noqa: S311
+        rows = [rows[i] for i in numbers]
     if places.held_out is not None:
-        train, held_out = rows, _canonical(spec, places.held_out, places.root, bad)[0][: spec.dataset.eval_rows or None]
+        train, held_out = rows, _canonical(spec, places.held_out, places.root, bad, unfit)[0][: spec.dataset.eval_rows or None]
+        chosen = (tuple(numbers), tuple(range(len(held_out))))
     else:
-        train, held_out = _split(rows, spec)
+        kept, held = _split(rows, spec)
+        train, held_out = [rows[i] for i in kept], [rows[i] for i in held]
+        chosen = (tuple(numbers[i] for i in kept), tuple(numbers[i] for i in held))
     labels = _labels(spec, train, held_out, path) if shape.labelled else ()
     counts = ", ".join(f"{label} {count}" for label, count in Counter(r["label"] for r in train).items()) if labels else ""
     sentence = f"{len(train)} rows to train on and {len(held_out)} held out: {shape.sentence}" + (f" ({counts})" if counts else "")
     if bad:
         sentence += f"; {len(bad)} left out because they cannot be used, the first: {bad[0]} (cloudtune check --drop-bad-rows lists them)"
-    return Prepared(train=tuple(train), held_out=tuple(held_out), labels=labels, sentence=sentence)
+    return Prepared(train=tuple(train), held_out=tuple(held_out), labels=labels, sentence=sentence, numbers=chosen)
 
 
-def _canonical(spec: JobSpec, path: Path, root: Path | None, bad: list[str]) -> tuple[list[Canonical], Shape]:
+def _canonical(spec: JobSpec, path: Path, root: Path | None, bad: list[str], unfit: Collection[str] = ()) -> tuple[list[Canonical], Shape]:
     """Every usable row and what they are; ``bad`` receives why a row was left out, where the job allows that."""
     shape: Shape | None = None
     rows = []
@@ -79,7 +85,10 @@ def _canonical(spec: JobSpec, path: Path, root: Path | None, bad: list[str]) -> 
                 raise row.problem()
             if shape is None:
                 shape = shape_of(spec, list(row.values), str(path))
-            rows.append(convert_row(shape, row))
+            canonical = convert_row(shape, row)
+            if row.place in unfit:
+                raise DataProblem(f"{row.place}: cannot be used in tokens", hint="cloudtune check says why")
+            rows.append(canonical)
         except DataProblem as problem:
             if not spec.dataset.drop_bad_rows:
                 raise
@@ -111,12 +120,12 @@ def convert_row(shape: Shape, row: Row) -> Canonical:
     return canonical
 
 
-def _split(rows: list[Canonical], spec: JobSpec) -> tuple[list[Canonical], list[Canonical]]:
-    """Hold out a share, the same share of every label, and never a label's only row."""
+def _split(rows: list[Canonical], spec: JobSpec) -> tuple[list[int], list[int]]:
+    """The numbers of the rows to train on and of those held out: the same share of every label, never a label's only row."""
     data = spec.dataset
     share = min(data.eval_fraction, data.eval_rows / len(rows))
     if share <= 0.0:
-        return rows, []
+        return list(range(len(rows))), []
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(str(row.get("label", "")), []).append(index)
@@ -126,7 +135,7 @@ def _split(rows: list[Canonical], spec: JobSpec) -> tuple[list[Canonical], list[
         members = groups[label]
         count = min(round(len(members) * share), len(members) - 1)
         chosen.update(chance.sample(members, max(0, count)))
-    return [r for i, r in enumerate(rows) if i not in chosen], [r for i, r in enumerate(rows) if i in chosen]
+    return [i for i in range(len(rows)) if i not in chosen], sorted(chosen)
 
 
 def _labels(spec: JobSpec, train: list[Canonical], held_out: list[Canonical], path: Path) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def _slowly(text: str | bytes, name: str, line: int) -> Row | BadRow:
             file=name, line=line, kind="not text", message="NUL bytes: this is not text, or the file was cut off while it was written"
         )
     try:
-        value = json.loads(text)
+        value = json.loads(text.rstrip("\r\n"))  # else what is cut off is said to end on the next line
     except json.JSONDecodeError as error:
         return BadRow(file=name, line=line + error.lineno - 1, kind="not JSON", message=f"not JSON: {error.msg} (column {error.colno})")
     except RecursionError:

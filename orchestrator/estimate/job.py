@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,6 @@ from orchestrator.estimate.shape import ModelShape
 from orchestrator.estimate.workload import Workload
 from orchestrator.spec.jobspec import JobSpec
 
-CHARS_PER_TOKEN = 3.6  # English under vocabularies of 32k to 256k entries: 3.2 to 4.5; only used until tokens are counted
 _OPTIMIZERS = {
     "paged_adamw_8bit": "paged_adamw_8bit",
     "paged_adamw_32bit": "paged_adamw_32bit",
@@ -26,7 +24,7 @@ _OPTIMIZERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Real tokens of a whole training, epochs included, and of a mean row; estimated from characters."""
+    """Real tokens of a whole training, epochs included, and of a mean row."""
 
     total: int
     mean_length: int
@@ -54,20 +52,13 @@ def workload_of(spec: JobSpec, shape: ModelShape, labels: int = 2) -> Workload:
     )
 
 
-def count_tokens(spec: JobSpec, rows: Iterable[Mapping[str, Any]]) -> Tokens:
-    """Tokens of canonical rows by their characters, each row cut at ``max_length``."""
-    lengths = [min(spec.training.max_length, math.ceil(_characters(row) / CHARS_PER_TOKEN) + 1) for row in rows]
+def tokens_of_lengths(spec: JobSpec, lengths: Sequence[int]) -> Tokens:
+    """Tokens of a whole training on rows of these lengths."""
     per_epoch, count = sum(lengths), max(1, len(lengths))
     if spec.training.max_steps > 0:
         seen = spec.training.max_steps * spec.training.per_device_train_batch_size * spec.training.gradient_accumulation_steps
         return Tokens(total=round(per_epoch / count * seen), mean_length=max(1, per_epoch // count))
     return Tokens(total=round(per_epoch * spec.training.num_train_epochs), mean_length=max(1, per_epoch // count))
-
-
-def _characters(row: Mapping[str, Any]) -> int:
-    if "messages" in row:
-        return sum(len(turn["content"]) + 8 for turn in row["messages"])  # 8: the template's marks around a turn
-    return sum(len(str(row.get(key, ""))) for key in ("prompt", "completion", "text"))
 
 
 def settings_of(spec: JobSpec, fitting: Workload) -> dict[str, Any]:

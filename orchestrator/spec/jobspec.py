@@ -32,7 +32,7 @@ class DatasetSpec:
         str,
         Meta(
             min_length=1,
-            description="file (csv, tsv, json, jsonl, parquet, txt, zip) or folder, relative to the job file",
+            description="file (csv, tsv, json, jsonl, parquet, txt, zip) or folder beside the job file; a Hub id; kaggle:owner/dataset",
         ),
     ]
     eval_path: Annotated[str | None, Meta(description="held-out rows; without it, eval_fraction of path is held out")] = None

@@ -1,0 +1,74 @@
+"""A conversation as the model's own chat template writes it, in a sandbox, and where in it the answers lie.
+
+What the trainer does, without transformers; the two are compared by tests. Must not need ``{% generation %}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from orchestrator.errors import DataProblem
+
+Turns = list[dict[str, str]]
+
+
+class ChatTemplate:
+    """A compiled template. Raises DataProblem when it cannot be compiled."""
+
+    def __init__(self, source: str, words: Mapping[str, str]) -> None:
+        import jinja2
+        import jinja2.ext
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        class Generation(jinja2.ext.Extension):
+            """The tag that marks an answer, which changes nothing here."""
+
+            tags = {"generation"}  # noqa: RUF012 - jinja2's own name for it
+
+            def parse(self, parser: Any) -> Any:
+                next(parser.stream)
+                return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+        def refuse(message: str) -> None:
+            raise jinja2.TemplateError(message)
+
+        def to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
+            return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = to_json
+        environment.globals["raise_exception"] = refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        try:
+            self._template = environment.from_string(source)
+        except jinja2.TemplateError as error:
+            raise DataProblem(f"the model's chat template cannot be read: {error}") from error
+        self._words = dict(words)
+
+    def render(self, turns: Turns, *, ask: bool = False) -> str:
+        """The text of a conversation; with ``ask``, up to where the next answer begins. Raises DataProblem when it is refused."""
+        if not turns:
+            raise DataProblem("the conversation begins with the assistant's turn, which answers nothing")
+        try:
+            return str(self._template.render(messages=turns, tools=None, documents=None, add_generation_prompt=ask, **self._words))
+        except Exception as error:  # a template is a program of its author's, and may raise anything on a row it dislikes
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise DataProblem(f"the chat template refuses this conversation: {said}") from error
+
+    def spans(self, turns: Turns, text: str) -> list[tuple[int, int]]:
+        """Where in ``text`` the answers lie, each with its end-of-turn token."""
+        return [self._span(turns, number, text) for number, turn in enumerate(turns) if turn["role"] == "assistant"]
+
+    def _span(self, turns: Turns, number: int, text: str) -> tuple[int, int]:
+        upto = self.render(turns[: number + 1])
+        if not text.startswith(upto):  # the template rewrites earlier turns: no loss on this one
+            return (0, 0)
+        asked = self.render(turns[:number], ask=True)
+        shared = zip(asked, upto, strict=False)
+        start = next((i for i, (one, two) in enumerate(shared) if one != two), min(len(asked), len(upto)))
+        return start, len(upto.rstrip("\n"))
