@@ -24,6 +24,9 @@ def run(notebook: Path, to: Path | None, trainer: int | None, force: bool) -> No
         raise UsageProblem(f"{target} exists", hint=f"--to another file, or --force to replace {target}")
     write(imported, target)
     _summary(imported, target)
+    from orchestrator.cli import glance
+
+    glance.show(imported, target)
 
 
 def read(notebook: Path, trainer: int | None) -> Imported:
@@ -60,7 +63,6 @@ def _summary(imported: Imported, target: Path) -> None:
         console.print("  measured there: " + ", ".join(f"{k} {v}" for k, v in imported.measured.items()), markup=False)
     if imported.hub_id and imported.hub_id != imported.job.get("model"):
         console.print(f"  the same weights on the Hub: {imported.hub_id}", markup=False)
-    console.print("next: cloudtune estimate, then cloudtune run --dry-run", markup=False)
 
 
 def _data(item: dict[str, Any], console: Any) -> None:
