@@ -62,9 +62,8 @@ def _as_it_is_here(job: Job, imported: Imported, target_name: str) -> tuple[Job,
     spec, notes = job.spec, []
     if imported.hub_id and not Path(spec.model).exists() and spec.model != imported.hub_id:
         spec = dataclasses.replace(spec, model=imported.hub_id)
-        notes.append(
-            f"model: {job.spec.model} is not here; reckoned with {imported.hub_id}, which has the same weights: write that into {target_name} to run it"
-        )
+        same = f"{imported.hub_id}, which has the same weights"
+        notes.append(f"model: {job.spec.model} is not here; reckoned with {same}: write that into {target_name} to run it")
     path = spec.dataset.path
     beside = Path(job.folder, Path(path).name)
     if path.startswith("/kaggle/") and not Path(path).exists() and beside.exists():
