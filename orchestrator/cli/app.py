@@ -176,6 +176,15 @@ def plan(
     planning.plan_command(job, flags, offline=offline, keep_quality=keep_quality, allow_unguarded=allow_unguarded, explain=explain)
 
 
+@app.command(rich_help_panel="Start")
+def doctor(output: OutputOption = Format.TEXT) -> None:
+    """What this machine can train on and rent, what is missing, and how to get it."""
+    choose(output)
+    from orchestrator.cli import doctor as doctors
+
+    raise typer.Exit(doctors.doctor())
+
+
 @app.command(rich_help_panel="Money")
 def offers(
     action: Annotated[str | None, typer.Argument(metavar="[refresh]", help="Fetch newer prices first", show_default=False)] = None,
