@@ -17,6 +17,15 @@ OF_ACCOUNT = "Hub, with your account"  # how ``check_model`` begins for a gated 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 
+def local_folder(job: Job) -> Path | None:
+    """The model's folder on this machine, if the job names one."""
+    try:
+        folder = Path(job.folder, job.spec.model).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # no name a folder can have; check_model says so
+        return None
+
+
 def check_model(job: Job) -> str:
     """Where the model will come from, in words. Raises ModelProblem when it cannot be had from here."""
     model = job.spec.model

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from orchestrator.backends.models import PACKAGED, TIMEOUT_S, reachable
+from orchestrator.backends.models import PACKAGED, TIMEOUT_S, local_folder, reachable
 from orchestrator.data.gguf import read_header
 from orchestrator.data.tokenizer import TokenizerFiles, files_of_gguf, template_of, word_of
 from orchestrator.errors import DataProblem
@@ -23,8 +23,8 @@ def find_tokenizer(job: Job, *, offline: bool) -> TokenizerFiles | str:
     if importlib.util.find_spec("tokenizers") is None or importlib.util.find_spec("jinja2") is None:
         return "tokenizers is not installed (pip install 'cloudtune[check]')"
     model = job.spec.model
-    folder = Path(job.folder, model).expanduser()
-    if folder.is_dir():
+    folder = local_folder(job)
+    if folder is not None:
         return _of_folder(folder, f"folder {folder}")
     asked = bool(os.environ.get("HF_HUB_OFFLINE")) or offline
     found = _of_hub(model, offline=asked or not reachable())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backends.hub import fetch_config
+from orchestrator.backends.models import local_folder
 from orchestrator.cli import output
 from orchestrator.errors import MissingExtra, ModelProblem, UsageProblem
 from orchestrator.estimate.document import estimate_document, on_card
@@ -65,8 +66,8 @@ def problems_for_a_person() -> Iterator[None]:
 
 def shape_of_model(job: Job, *, offline: bool) -> ModelShape:
     """From a local folder, the bundled table, or, when the network may be used, the Hub's config.json."""
-    folder = Path(job.folder, job.spec.model).expanduser()
-    if folder.is_dir():
+    folder = local_folder(job)
+    if folder is not None:
         return shape_from_folder(folder)
     try:
         return bundled_shape(job.spec.model)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.backends.bundle import CONFIG_FILE, EVAL_FILE, JOB_DIR, TRAIN_FILE, trainer_config, trainer_files
+from orchestrator.backends.models import local_folder
 from orchestrator.cli.estimating import problems_for_a_person, shape_of_model
 from orchestrator.data.prepare import Prepared
 from orchestrator.data.report import Report
@@ -41,8 +41,8 @@ def manifest(job: Job, report: Report) -> list[Part]:
     parts.append(Part(name=f"{JOB_DIR}/{CONFIG_FILE}", files=1, size_bytes=config, exact=False))
     code = [path.stat().st_size for path, _ in trainer_files()]
     parts.append(Part(name="trainer/", files=len(code), size_bytes=sum(code)))
-    folder = Path(job.folder, job.spec.model).expanduser()
-    if folder.is_dir():
+    folder = local_folder(job)
+    if folder is not None:
         model = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
         parts.append(Part(name="model/", files=len(model), size_bytes=sum(model)))
     return parts

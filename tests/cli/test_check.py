@@ -151,3 +151,10 @@ def test_too_little_disk_is_said_before_renting(desk: Desk) -> None:
         handle.write("resources: {disk_gb: 5}\n")
     code, _, err = desk.run("check")
     assert code == 2 and "resources.disk_gb is 5" in err and "disk_gb:" in err and "Traceback" not in err
+
+
+def test_a_model_name_that_no_folder_can_have(desk: Desk) -> None:
+    (desk.job / "cloudtune.yaml").write_text(json.dumps({"model": "m" * 5000, "dataset": "data.csv"}))
+    code, out, err = desk.run("check", "--offline", "-o", "json")
+    found = json.loads(out)
+    assert code == 0 and not found["tokens"]["counted"] and found["disk_gb"] is None and "Traceback" not in err
