@@ -95,8 +95,11 @@ class SkyRenter:
             return listed[0].id
         try:
             self._client.home.make([offer])
+            self._client.start()
         except (OSError, ValueError) as error:
-            raise PortError(f"SkyPilot's home cannot be written: {error}") from error
+            raise Refused(f"SkyPilot's home cannot be written: {error}") from error
+        except PortError as error:  # nothing has been asked for yet
+            raise Refused(f"SkyPilot does not start: {error}") from error
         self._orders.write(name, cloud=offer.place, gpus=max(1, offer.count))
         asked = order.task(offer, name, self._disk_gib, timer_s)
         try:
