@@ -70,7 +70,9 @@ class Desk(RentingDesk):
         """Wait for a moment in a run that ``process`` drives. Fails when it ends before, or takes too long."""
         deadline = time.monotonic() + bound_s
         while not condition():
-            assert time.monotonic() < deadline, f"it did not come in {bound_s:.0f} s; said so far:\n{self.output()}\n{self.rig.log()[-1500:]}"
+            assert time.monotonic() < deadline, (
+                f"it did not come in {bound_s:.0f} s; said so far:\n{self.output()}\n{self.rig.log()[-1500:]}"
+            )
             assert process is None or process.poll() is None, f"it ended with {process.returncode}:\n{self.output()}"
             time.sleep(0.1)
 
