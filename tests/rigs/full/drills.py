@@ -49,6 +49,12 @@ class Desk(RentingDesk):
     def env(self) -> dict[str, str]:
         return super().env | {"PYTHONPATH": str(ROOT)}
 
+    def another_job(self, folder: Path, model: Path | str) -> Desk:
+        """The same user with a second job folder."""
+        other = Desk(self.rig, folder, model)
+        other.home, other.state = self.home, self.state
+        return other
+
     def run(self, *flags: str, budget: float = 5.0) -> subprocess.Popen[Any]:
         """``cloudtune run``, left running."""
         return self.start("run", "--budget", str(budget), "--infra", "vast", "-o", "json", *flags)
