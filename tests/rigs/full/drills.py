@@ -113,16 +113,18 @@ class Desk(RentingDesk):
     def lose_power(self, process: subprocess.Popen[Any]) -> None:
         """kill -9 of the controller and of everything of SkyPilot's, by their ids."""
         self.kill(process)
+        quiet = 0
         for _ in range(50):
             left = self.sky_processes(reapers=True)
-            if not left:
-                return
+            quiet = 0 if left else quiet + 1
+            if quiet == 3:
+                return  # nor was anything just being started
             for pid in left:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
-            time.sleep(0.1)
+            time.sleep(0.2)
         raise AssertionError(f"not to be killed: {left}")
 
 
@@ -166,4 +168,4 @@ def assert_no_server(desk: Desk) -> None:
     deadline = time.monotonic() + 15.0
     while (left := desk.sky_processes()) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert left == {}
+    assert left == {}, left
