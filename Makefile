@@ -1,6 +1,7 @@
 # make demo   set up ./.venv and run the main job on this machine, for $0
 # make test   set up ./.venv and run every test
 # make rigs   what rents, tried on an emulated cloud whose instances are real machines; root, Linux (tests/rigs/README.md)
+# make rigs-full   the same with the drills: everything goes wrong once; half an hour, a table in docs/rigs-full-DATE.md
 # make locks  choose the exact versions again that a rented box installs
 # make simulate   100,000 simulated nights, and each rule removed in turn
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test rigs locks simulate lint clean
+.PHONY: setup demo test rigs rigs-full locks simulate lint clean
 
 setup: $(STAMP)
 
@@ -29,7 +30,11 @@ test: $(STAMP) lint
 
 rigs: $(STAMP)
 	$(BIN)/pip install --quiet -e '.[train,sky,dev]'
-	$(BIN)/python -m pytest tests/rigs -rs
+	$(BIN)/python -m pytest tests/rigs --ignore tests/rigs/full -rs
+
+rigs-full: $(STAMP)
+	$(BIN)/pip install --quiet -e '.[train,sky,dev]'
+	$(BIN)/python -m pytest tests/rigs -rs --tb=short --rig-log docs/rigs-full-$$(date -u +%F).md
 
 simulate: $(STAMP)
 	$(BIN)/python -m benchmarks.simulate --seeds 100000

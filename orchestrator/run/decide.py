@@ -78,7 +78,15 @@ def _doom_of(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Rea
     if attempt.missing_since is not None:
         unlisted_s = (attempt.looked_at or 0.0) - attempt.missing_since
         return Reason.PREEMPTED if unlisted_s >= state.policy.missing_grace_s else None
+    if _stopped(attempt):  # its disk is billed, and nothing starts it again
+        stopped_s = (attempt.looked_at or 0.0) - (attempt.stopped_since or 0.0)
+        return Reason.PREEMPTED if stopped_s >= state.policy.missing_grace_s else None
     return _misdelivered(state, attempt) or _overdue(state, attempt, now, rules)
+
+
+def _stopped(attempt: Attempt) -> bool:
+    """An instance that was ready and no longer computes; before that, "stopped" may be a step of its start."""
+    return attempt.ready_at is not None and attempt.stopped_since is not None
 
 
 def _looked_lately(state: RunState, attempt: Attempt, now: float) -> bool:
@@ -149,11 +157,12 @@ def _advance(state: RunState, attempt: Attempt, now: float, rules: Rules) -> Any
     number, name = attempt.number, attempt.name
     if attempt.extra and rules.one_controller and not backing_off(attempt, "destroy", now, policy):
         return ev.Destroy(attempt=number, name=name, ids=tuple(i.id for i in attempt.extra))
-    look_s = policy.poll_s if attempt.ready_at is None or attempt.missing_since is not None or attempt.extra else policy.look_s
+    away = attempt.ready_at is None or attempt.missing_since is not None or _stopped(attempt)
+    look_s = policy.poll_s if away or attempt.extra else policy.look_s
     due = attempt.looked_at is None or now >= attempt.looked_at + look_s or attempt.looked_at <= state.resumed_at
     if due and not backing_off(attempt, "look", now, policy):
         return ev.Look(attempt=number, name=name)
-    if attempt.ready_at is None or attempt.missing_since is not None:
+    if away:
         return ev.Wait(seconds=policy.poll_s, why="the instance is not ready yet")
     if not attempt.armed and attempt.life_s is not None and (rules.early_deadline or attempt.uploaded):
         if attempt.clock_lost:  # nobody knows how much of its life is left: it is not prolonged, and ends by its first timer

@@ -20,15 +20,16 @@ def next_step(state: RunState, attempt: Attempt, now: float, rules: Rules) -> An
     if attempt.destroys == 0:
         saving = _save(state, attempt, now, rules)
         if saving is not None:
-            return saving
+            look = _ask_whether_it_is_there(state, attempt, now)
+            return ev.Look(attempt=attempt.number, name=attempt.name) if look else saving
     return _tear_down(state, attempt, now, rules)
 
 
 def _save(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCommand | None:
     """Bring home what is only on the box; None when there is nothing, or no time left for it."""
-    if attempt.submitted_at is None or attempt.missing_since is not None or attempt.doomed in _NOTHING_TO_SAVE:
+    if attempt.submitted_at is None or attempt.doomed in _NOTHING_TO_SAVE or not _time_to_save(state, attempt, now):
         return None
-    if not _time_to_save(state, attempt, now):
+    if _lost(state, attempt):
         return None
     result = attempt.result
     expected = result is not None and result.exit_code in _ADAPTER_CODES and result.steps > 0  # step 0 has learned nothing
@@ -43,6 +44,23 @@ def _save(state: RunState, attempt: Attempt, now: float, rules: Rules) -> AnyCom
             return ev.Wait(seconds=state.policy.retry_s, why="the checkpoint did not come home whole; trying again")
         return ev.FetchCheckpoint(attempt=attempt.number, name=attempt.name)
     return None
+
+
+def _lost(state: RunState, attempt: Attempt) -> bool:
+    """Unlisted, or listed but stopped, for longer than a list may be wrong: nothing can be fetched from it any more."""
+    since = attempt.missing_since if attempt.missing_since is not None else attempt.stopped_since
+    return since is not None and (attempt.looked_at or 0.0) - since >= state.policy.missing_grace_s
+
+
+def _ask_whether_it_is_there(state: RunState, attempt: Attempt, now: float) -> bool:
+    """Before fetching is tried again, and while the list says that it is away; a free box is bounded by tries."""
+    if state.offers[attempt.offer].free:
+        return False
+    away = attempt.missing_since is not None or attempt.stopped_since is not None
+    if not away and not {"pull", "fetch_checkpoint"} & set(attempt.failures):
+        return False
+    due = now >= (attempt.looked_at or 0.0) + (state.policy.poll_s if away else state.policy.look_s)
+    return due and not backing_off(attempt, "look", now, state.policy)
 
 
 def _time_to_save(state: RunState, attempt: Attempt, now: float) -> bool:

@@ -52,6 +52,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     clock_lost: bool = False  # nobody knows how long ago the last event was: count the whole life as billed
     first_seen_at: float | None = None
     missing_since: float | None = None  # not listed since, after it had been or after the create call
+    stopped_since: float | None = None  # listed, but stopped since this look
     ready_at: float | None = None
     armed: bool = False
     uploaded: bool = False
@@ -379,5 +380,6 @@ def _seen(state: RunState, attempt: Attempt, event: ev.Seen, at: float) -> RunSt
         rate_usd_per_hour=max(attempt.rate_usd_per_hour, first.usd_per_hour),
         first_seen_at=attempt.first_seen_at if attempt.first_seen_at is not None else at,
         missing_since=None,
+        stopped_since=(attempt.stopped_since or at) if first.stopped else None,
         ready_at=attempt.ready_at if attempt.ready_at is not None else (at if first.ready else None),
     )

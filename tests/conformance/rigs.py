@@ -13,6 +13,7 @@ import msgspec
 
 from orchestrator.backends.home import HomeEscrow
 from orchestrator.backends.local import LocalBox
+from orchestrator.backends.offers.slurm import prices, slurm_offers
 from orchestrator.backends.simulated.faults import KINDS, Rates
 from orchestrator.backends.simulated.ports import SimulatedCloud, SimulatedEscrow
 from orchestrator.backends.simulated.world import Task, World
@@ -20,12 +21,14 @@ from orchestrator.backends.skypilot.box import Load, SkyBox
 from orchestrator.backends.skypilot.client import SkyClient
 from orchestrator.backends.skypilot.home import SkyHome
 from orchestrator.backends.skypilot.rent import Orders, SkyRenter
+from orchestrator.backends.skypilot.slurm import SlurmReach
 from orchestrator.backends.skypilot.vast import VastReach
 from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import Cargo, Escrow, Observer, Parcel, Provider, Remote
 from trainer.contract import TrainerConfig, dump_config, write_manifest
 
 VAST_HOME = "CONFORMANCE_VAST_HOME"  # SkyPilot home that a rig has made ready
+SLURM_HOME = "CONFORMANCE_SLURM_HOME"  # the same beside a cluster
 QUIET = Rates(**dict.fromkeys(KINDS, 0.0))
 
 
@@ -127,6 +130,41 @@ class VastRig:
         assert self.observer.everything() == ()
 
 
+class SlurmRig:
+    """The cluster beside which this process was started, through the real SkyPilot, whose timers count whole minutes."""
+
+    timer_s = 60.0
+    wait_s = 240.0
+    _client: ClassVar[SkyClient | None] = None
+
+    def __init__(self, folder: Path) -> None:
+        os.environ["HOME"] = str(Path(os.environ[SLURM_HOME]).parent / "home")  # the user's, with the way to the login node
+        if SlurmRig._client is None:
+            SlurmRig._client = SkyClient(SkyHome(Path(os.environ[SLURM_HOME])))
+            atexit.register(SlurmRig._client.close)
+        bundle = write_small_bundle(folder / "bundle")
+        orders = Orders(folder / "home")
+        self._reach = SlurmReach(SlurmRig._client, folder, "rig")
+        renter = SkyRenter(SlurmRig._client, {"slurm/rig": self._reach}, orders, disk_gib=8.0, tolerance=0.02)
+        self.offer = next(one for one in slurm_offers("rig", prices("rig"), "2026-01-01") if one.gpu == "T4" and one.count == 1)
+        self.provider = self.observer = renter
+        self.remote = SkyBox(bundle, folder / "home", Load(disk_gib=1.0), renter.shell, orders.gpus)
+        self.escrow = HomeEscrow(folder / "home")
+        self.parcel = parcels(folder)
+
+    def tick(self) -> None:
+        time.sleep(0.5)
+
+    def close(self) -> None:
+        for instance in self.observer.everything():
+            self.provider.destroy(instance.name, ())
+        self._reach.close()
+        ends_at = time.monotonic() + 30.0  # a cancelled job is listed until its processes have ended
+        while self.observer.everything() and time.monotonic() < ends_at:
+            self.tick()
+        assert self.observer.everything() == ()
+
+
 class SimulatedRig:
     """A world without faults."""
 
@@ -154,6 +192,8 @@ class SimulatedRig:
 RIGS: dict[str, Callable[[Path], Rig]] = {"local": LocalRig, "simulated": SimulatedRig}
 if os.environ.get(VAST_HOME):  # set by tests/rigs/test_conformance.py, which runs the suite beside an emulated cloud
     RIGS = {"vast": VastRig}
+elif os.environ.get(SLURM_HOME):
+    RIGS = {"slurm": SlurmRig}
 TICKS = 6000
 
 

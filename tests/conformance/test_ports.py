@@ -72,7 +72,7 @@ def test_the_instance_ends_itself(rig: Rig) -> None:
 
 def test_the_timer_can_be_set_again(rig: Rig) -> None:
     rig.provider.create(rig.offer, NAME, rig.timer_s * 1000)
-    eventually(rig, lambda: rig.observer.instances(NAME))
+    eventually(rig, lambda: any(i.ready for i in rig.observer.instances(NAME)))
     rig.provider.arm(NAME, rig.timer_s)
     eventually(rig, lambda: rig.observer.instances(NAME) == ())
 

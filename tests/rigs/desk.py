@@ -49,16 +49,18 @@ class RentingDesk:
     def env(self) -> dict[str, str]:
         return {"HOME": str(self.home), "XDG_STATE_HOME": "", "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": "", "HF_HUB_OFFLINE": "1"}
 
+    def command(self, *arguments: str) -> list[str]:
+        """How the command is started."""
+        return [str(Path(sys.executable).with_name("cloudtune")), *arguments]
+
     def cloudtune(self, *arguments: str, bound_s: float = 240.0) -> subprocess.CompletedProcess[str]:
         """The command in the job folder, to its end."""
-        return self.rig.run([str(Path(sys.executable).with_name("cloudtune")), *arguments], env=self.env, cwd=self.job, timeout=bound_s)
+        return self.rig.run(self.command(*arguments), env=self.env, cwd=self.job, timeout=bound_s)
 
     def start(self, *arguments: str) -> subprocess.Popen[Any]:
         """The command, left running; its output goes to ``output.txt`` in the job folder."""
         with open(self.job / "output.txt", "ab") as output:
-            return self.rig.popen(
-                [str(Path(sys.executable).with_name("cloudtune")), *arguments], env=self.env, cwd=self.job, stdout=output, stderr=output
-            )
+            return self.rig.popen(self.command(*arguments), env=self.env, cwd=self.job, stdout=output, stderr=output)
 
     def output(self) -> str:
         """What a started command has said."""

@@ -8,37 +8,50 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.rigs import VAST_HOME
-from tests.rigs.test_vast_rig import CACHE, pytestmark  # noqa: F401 - the marks are this module's too
+from tests.conformance.rigs import SLURM_HOME, VAST_HOME
+from tests.rigs import test_slurm_sky, test_vast_rig
+from tests.rigs.slurm.rig import SlurmRig
 from tests.rigs.vast.rig import VastRig
 
 ROOT = Path(__file__).resolve().parents[2]
-BOUND_S = 420.0
+VAST_S = 420.0
+SLURM_S = 900.0  # its timers count whole minutes, and two tests wait for one
 
 
-@pytest.mark.timeout(BOUND_S + 30.0)
+def suite() -> list[str]:
+    """The command that runs it."""
+    argv = [sys.executable, "-m", "pytest", "tests/conformance/test_ports.py", "-x", "--allow-hosts=127.0.0.1,localhost", "-p", "no:xdist"]
+    for ignored in ("pytest.PytestUnraisableExceptionWarning", "ResourceWarning"):  # vastai leaves its key file open
+        argv += ["-W", f"ignore::{ignored}"]
+    return argv
+
+
+@pytest.mark.timeout(VAST_S + 30.0)
+@pytest.mark.rig
+@test_vast_rig.pytestmark[1]
 def test_vast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+    monkeypatch.setenv("XDG_CACHE_HOME", test_vast_rig.CACHE)
     with VastRig() as rig:
         rig.offers = [replace(offer, driver_version="580.65.06") for offer in rig.offers]
         home = rig.make_home(tmp_path / "home")
         sky = tmp_path / "sky"
         rig.image.seed_wheel(sky)
-        suite = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "tests/conformance/test_ports.py",
-            "-x",
-            "--allow-hosts=127.0.0.1,localhost",
-            "-p",
-            "no:xdist",
-            "-W",
-            "ignore::pytest.PytestUnraisableExceptionWarning",  # vastai leaves its key file open
-            "-W",
-            "ignore::ResourceWarning",
-        ]
-        said = rig.run(suite, env={"HOME": str(home), VAST_HOME: str(sky)}, cwd=ROOT, timeout=BOUND_S)
+        said = rig.run(suite(), env={"HOME": str(home), VAST_HOME: str(sky)}, cwd=ROOT, timeout=VAST_S)
         assert said.returncode == 0, said.stdout[-4000:] + said.stderr[-2000:]
         assert "passed" in said.stdout and "skipped" not in said.stdout
         assert [row for row in rig.truth() if row["ended_at"] is None] == []
+
+
+@pytest.mark.timeout(SLURM_S + 60.0)
+@pytest.mark.rig
+@test_slurm_sky.pytestmark[1]
+def test_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", test_slurm_sky.CACHE)
+    with SlurmRig(cgroups=True) as rig:
+        (tmp_path / "home").mkdir()
+        rig.make_home(tmp_path / "home")
+        env = {"HOME": str(tmp_path / "home"), SLURM_HOME: str(tmp_path / "sky"), "XDG_STATE_HOME": str(tmp_path / "state")}
+        said = rig.run([*suite(), "--durations=5"], env=env, cwd=ROOT, timeout=SLURM_S)
+        assert said.returncode == 0, said.stdout[-4000:] + said.stderr[-2000:]
+        assert "passed" in said.stdout and "skipped" not in said.stdout
+        assert [job for job in rig.truth() if job.end_s is None] == []

@@ -6,8 +6,11 @@ its own it neither sees nor changes the user's ``~/.sky``. Must not start anythi
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ CREDENTIALS = {
 }
 PLUGIN = "orchestrator.backends.skypilot.plugin.Repairs"
 USER_FILE = "user-id"
+KEY_FILE = "sky-key"  # SkyPilot's name for it
 PORT_FILE = "port"
 USERS_OWN = "--users-own"  # said to the worker in place of a folder
 SECTIONS = ("slurm", "vast", "runpod", "lambda", "aws", "gcp", "azure")  # of the user's own SkyPilot settings, taken over
@@ -42,6 +46,7 @@ class SkyHome:
     def __init__(self, folder: Path | None = None, *, users_own: bool = False) -> None:
         self.users_own = users_own
         self.folder = Path.home() if users_own else folder or state_dir() / "skypilot"
+        self.identity = self.folder.with_name(f"{self.folder.name}-identity")  # outlives the home
 
     def make(self, offers: Sequence[Offer]) -> None:
         """Create what is missing and open it to these offers' clouds. Idempotent; raises OSError, ValueError."""
@@ -50,8 +55,7 @@ class SkyHome:
         private(self.folder / ".sky")
         for cloud in sorted({offer.cloud for offer in offers}):
             self._link(cloud)
-        if not (self.folder / USER_FILE).exists():
-            write_atomically(self.folder / USER_FILE, secrets.token_hex(4))
+        self.user_id  # noqa: B018 - makes what is missing
         open_to = sorted(cloud for cloud, place in CREDENTIALS.items() if (self.folder / place).exists())
         write_atomically(self.folder / ".sky/config.yaml", yaml.safe_dump(self._settings(open_to)))
         write_atomically(self.folder / ".sky/plugins.yaml", yaml.safe_dump({"plugins": [{"class": PLUGIN}]}))
@@ -86,10 +90,34 @@ class SkyHome:
 
     @property
     def user_id(self) -> str:
-        """What ends every name SkyPilot gives an instance of this home's: eight hex digits. Raises OSError."""
+        """Eight hex digits that end every name SkyPilot gives an instance of ours. Made, with the key, where it is missing."""
         if self.users_own:
             return os.environ.get("SKYPILOT_USER_ID") or (self.folder / ".sky/user_hash").read_text(encoding="utf-8").strip()
-        return (self.folder / USER_FILE).read_text(encoding="utf-8").strip()
+        with open(private(self.identity) / "lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may begin at once
+            if not (self.identity / USER_FILE).exists():
+                write_atomically(self.identity / USER_FILE, secrets.token_hex(4))
+            known = (self.identity / USER_FILE).read_text(encoding="utf-8").strip()
+            self._hand_over_key(self.folder / ".sky/clients" / known / "ssh")
+        return known
+
+    def _hand_over_key(self, place: Path) -> None:
+        """The SSH key that goes on every instance lies beside the home: who deletes SkyPilot's state can still reach them.
+
+        Made here, because SkyPilot takes the one that it finds (``sky/utils/auth_utils.py``).
+        """
+        keygen, key = shutil.which("ssh-keygen"), self.identity / KEY_FILE
+        if not key.exists() and keygen is not None:
+            made = self.identity / f".{KEY_FILE}-{os.getpid()}"
+            subprocess.run(
+                [keygen, "-q", "-t", "rsa", "-b", "3072", "-m", "PEM", "-N", "", "-C", "", "-f", str(made)], check=True, timeout=60
+            )
+            for source, target in ((made.with_suffix(".pub"), key.with_suffix(".pub")), (made, key)):
+                os.replace(source, target)
+        if not (place / KEY_FILE).exists() and key.exists():
+            for one in (key.with_suffix(".pub"), key):
+                write_atomically(private(place) / one.name, one.read_text(encoding="utf-8"))
+                (place / one.name).chmod(0o600)
 
     def environment(self) -> dict[str, str]:
         """What the worker needs in its environment."""
@@ -100,8 +128,8 @@ class SkyHome:
         return ours | {"SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
 
     def private_key(self) -> Path:
-        """The SSH key that SkyPilot makes for this user and puts on every instance (``sky/utils/auth_utils.py``)."""
-        return self.folder / ".sky/clients" / self.user_id / "ssh/sky-key"
+        """The SSH key that SkyPilot puts on every instance of this user (``sky/utils/auth_utils.py``)."""
+        return self.folder / ".sky/clients" / self.user_id / "ssh" / KEY_FILE
 
 
 def _code() -> str:

@@ -260,7 +260,8 @@ def test_the_adapter_comes_home_before_the_instance_goes() -> None:
     assert isinstance(next_of(*done), ev.Pull)
     broken = ev.Failed(at=10.0, attempt=1, action="pull", detail="hash")
     assert next_of(*done, broken) == ev.Wait(seconds=POLICY.retry_s, why="the adapter did not come home whole; trying again")
-    assert isinstance(next_of(*done, broken, now=100.0), ev.Pull)
+    assert isinstance(next_of(*done, broken, now=100.0), ev.Look), "it may be gone"
+    assert isinstance(next_of(*done, broken, seen(99.0), now=100.0), ev.Pull)
     assert isinstance(next_of(*done, broken, now=79_900.0), ev.Destroy), "the budget wins"
     pulled = ev.Pulled(at=11.0, attempt=1, files={"a": "b"})
     assert isinstance(next_of(*done, pulled), ev.Destroy)
@@ -420,3 +421,27 @@ def test_a_run_settles_once() -> None:
         ev.Concluded(at=9.0, command=ev.Settle(outcome=outcome, reason=Reason.USER)) for outcome in (Outcome.STOPPED, Outcome.FAILED)
     )
     assert fold([planned(), first, second]).outcome == Outcome.STOPPED
+
+
+def test_an_instance_that_was_stopped_is_ended_and_another_taken() -> None:
+    grace_s = POLICY.missing_grace_s
+    first = seen(10.0, stopped=True, ready=False)
+    command = next_of(*RUNNING, first, now=10.0 + POLICY.poll_s)
+    assert isinstance(command, ev.Look), "it is looked at more often"
+    assert next_of(*RUNNING, first, now=11.0) == ev.Wait(seconds=POLICY.poll_s, why="the instance is not ready yet"), "and not asked"
+    assert dooms(*RUNNING, first, seen(9.9 + grace_s, stopped=True, ready=False)) is None
+    assert dooms(*RUNNING, first, seen(10.0 + grace_s, stopped=True, ready=False)) == Reason.PREEMPTED
+    assert dooms(*RUNNING, first, seen(20.0), seen(10.0 + grace_s, stopped=True, ready=False)) is None, "it came back in between"
+    assert dooms(create(), seen(10.0, stopped=True, ready=False), seen(10.0 + grace_s, stopped=True, ready=False)) is None, "it boots"
+
+
+def test_what_cannot_be_fetched_from_a_lost_instance_is_not_waited_for() -> None:
+    done = [*RUNNING, ended(0), doomed(9.0, Reason.COMPLETED)]
+    failed = [*done, ev.Failed(at=70.0, attempt=1, action="pull", detail="")]
+    assert isinstance(next_of(*done, now=70.0), ev.Pull)
+    assert isinstance(next_of(*failed, now=75.0), ev.Look), "whether it is there at all"
+    for away in (ev.Seen(at=76.0, attempt=1, instances=()), seen(76.0, stopped=True, ready=False)):
+        assert isinstance(next_of(*failed, away, now=80.0), ev.Pull), "a list may be wrong once"
+        assert isinstance(next_of(*failed, away, now=86.0), ev.Look)
+        later = msgspec.structs.replace(away, at=76.0 + POLICY.missing_grace_s)
+        assert isinstance(next_of(*failed, away, later), ev.Destroy)

@@ -1,0 +1,38 @@
+"""``cloudtune`` with shorter bounds and nothing else changed: ``python -m tests.rigs.full.quick '{"launch_grace_s": 40}' run …``
+
+Names are those of ``Policy``; besides, ``provisioning_s``: the longest wait until an instance is ready, of every offer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import msgspec
+
+from orchestrator.cli import app, renting
+from orchestrator.plan.budget import Policy
+from orchestrator.plan.offers import Offer
+
+
+def shorten(bounds: dict[str, float]) -> None:
+    """Put these bounds in the place of the usual ones."""
+    provisioning_s = bounds.pop("provisioning_s", None)
+    usual = msgspec.structs.replace(renting.policy(), **bounds)
+    rentable = renting.rentable
+
+    def policy() -> Policy:
+        return usual
+
+    def offers(*arguments: Any) -> tuple[Offer, ...]:
+        found = rentable(*arguments)
+        return found if provisioning_s is None else tuple(msgspec.structs.replace(one, provisioning_s=provisioning_s) for one in found)
+
+    renting.policy, renting.rentable = policy, offers
+
+
+if __name__ == "__main__":
+    shorten(json.loads(sys.argv.pop(1)))
+    sys.argv[0] = "cloudtune"
+    app.main()
