@@ -190,6 +190,8 @@ def apply(state: RunState, event: AnyEvent) -> RunState:
     state = msgspec.structs.replace(state, last_at=at)
     if isinstance(event, ev.Planned):
         return _planned(state, event, at)
+    if not state.run:
+        return state  # nothing happens to a run that is not planned yet
     if isinstance(event, ev.StopWanted):
         return msgspec.structs.replace(state, stop_wanted=state.stop_wanted or event.reason)
     if isinstance(event, ev.Resumed):

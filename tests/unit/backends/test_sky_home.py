@@ -20,7 +20,7 @@ def test_name_and_key_outlive_the_home(tmp_path: Path) -> None:
     assert home.private_key().with_suffix(".pub").read_text().startswith("ssh-rsa ")
     shutil.rmtree(home.folder)
     again = SkyHome(tmp_path / "sky")
-    assert again.environment(None)["SKYPILOT_USER_ID"] == name
+    assert again.environment()["SKYPILOT_USER_ID"] == name
     assert again.private_key().read_text() == key
     for path in (again.private_key(), again.identity / "sky-key"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -30,5 +30,5 @@ def test_name_and_key_outlive_the_home(tmp_path: Path) -> None:
 def test_the_users_own_home_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     SkyHome(users_own=True).make([])
-    assert "SKYPILOT_USER_ID" not in SkyHome(users_own=True).environment(None)
+    assert "SKYPILOT_USER_ID" not in SkyHome(users_own=True).environment()
     assert list(tmp_path.iterdir()) == []
