@@ -137,8 +137,9 @@ class Rented:
         self._client = SkyClient(SkyHome(users_own=known["use_my_skypilot"]))
         keys = private(folder / "orders")
         self._reaches = {at: places.reach(at, self._client, keys) for at in {offer.place for offer in offers}}
+        bounds = (spec.limits.budget_usd, spec.limits.deadline_s)
         orders = Orders(folder)
-        renter = SkyRenter(self._client, self._reaches, orders, disk_gib=ordered, tolerance=policy().rate_tolerance)
+        renter = SkyRenter(self._client, self._reaches, orders, disk_gib=ordered, tolerance=policy().rate_tolerance, bounds=bounds)
         self.provider: Provider = renter
         self.observer: Observer = renter
         self.remote: Remote = SkyBox(bundle, folder, load, renter.shell, orders.gpus, on_bytes or (lambda sent, total: None))

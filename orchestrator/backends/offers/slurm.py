@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.backends.observers.slurm import ANSWER_S, CONNECT_S, gpus, priced
+from orchestrator.backends.observers.slurm import ANSWER_S, CONNECT_S, gpus, held_s, priced
 from orchestrator.backends.offers.clouds import guard_of, proof_of, provisioning_s
 from orchestrator.estimate.gpus import all_gpus
 from orchestrator.plan.cards import usable_gib
@@ -24,6 +24,7 @@ ADDRESS_BOOK = Path(".slurm/config")  # below the home, where SkyPilot reads it
 MOST_GPUS = 8  # of one node: offers for each count up to here
 _MARK = "cloudtune"
 _ASK = f"sinfo --noheader --format={_MARK}:%R:%a@%G"
+_ASK_LIMITS = f"sinfo --noheader --format={_MARK}:%R@%l"
 _ROW = re.compile(rf"^{_MARK}:(?P<partition>[^:@]+):(?P<up>[a-z]+)@(?P<gres>.*)$")
 
 
@@ -51,7 +52,7 @@ def prices(cluster: str, settings: Path | None = None) -> dict[str, float]:
 
 def slurm_offers(cluster: str, rates: Mapping[str, float], today: str, address_book: Path | None = None) -> tuple[Offer, ...]:
     """Ask the cluster. Raises PortError when it does not answer."""
-    return offers_in(_sinfo(cluster, address_book or Path.home() / ADDRESS_BOOK), cluster, rates, today)
+    return offers_in(_ssh(cluster, address_book or Path.home() / ADDRESS_BOOK, _ASK), cluster, rates, today)
 
 
 def offers_in(text: str, cluster: str, rates: Mapping[str, float], today: str) -> tuple[Offer, ...]:
@@ -76,15 +77,26 @@ def offers_in(text: str, cluster: str, rates: Mapping[str, float], today: str) -
     return tuple(offers.values())
 
 
+def partition_limit_s(cluster: str, partition: str, address_book: Path | None = None) -> float | None:
+    """The longest that a job may take in a partition, seconds; None: no limit. Raises PortError."""
+    text = _ssh(cluster, address_book or Path.home() / ADDRESS_BOOK, _ASK_LIMITS)
+    for line in text.splitlines():
+        mark, _, rest = line.partition(":")
+        name, _, limit = rest.partition("@")
+        if mark == _MARK and name == partition:
+            return None if limit.strip() == "infinite" else held_s(limit.strip())
+    raise PortError(f"Slurm cluster {cluster} has no partition {partition}")
+
+
 def canonical(kind: str) -> str:
     """The name in our table of cards that Slurm's administrators mean by ``nvidia_a100_80gb``, or their own."""
     table = {gpu.name: 0.0 for gpu in all_gpus()}
     return priced(kind, table)[0]
 
 
-def _sinfo(cluster: str, address_book: Path) -> str:
+def _ssh(cluster: str, address_book: Path, asked: str) -> str:
     options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}"]
-    argv = ["ssh", "-F", str(address_book), *options, "--", cluster, _ASK]
+    argv = ["ssh", "-F", str(address_book), *options, "--", cluster, asked]
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.backends.skypilot.client import SkyError
 from orchestrator.backends.skypilot.life import onstart_command
+from orchestrator.plan.budget import HOUR_S
 from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import NoCapacity, PortError, Refused
 
@@ -27,8 +28,12 @@ _REFUSED = re.compile(
 )
 
 
-def task(offer: Offer, name: str, disk_gib: float, timer_s: float | None) -> dict[str, Any]:
-    """SkyPilot's YAML of an instance without work: no workdir, no setup, no run. ``timer_s``: its own end, from its start."""
+def task(offer: Offer, name: str, disk_gib: float, timer_s: float | None, longest_s: float | None = None) -> dict[str, Any]:
+    """SkyPilot's YAML of an instance without work: no workdir, no setup, no run.
+
+    ``timer_s``: its own end, from its start, where the create call carries one. ``longest_s``: what Slurm itself ends the job
+    after, from before SkyPilot's timer is set: a limit that can be lowered later and never raised.
+    """
     resources: dict[str, Any] = {"cloud": offer.cloud, "use_spot": offer.spot, "disk_size": math.ceil(disk_gib)}
     if offer.cloud == "slurm":
         cluster, _, partition = offer.region.partition("/")
@@ -42,7 +47,17 @@ def task(offer: Offer, name: str, disk_gib: float, timer_s: float | None) -> dic
     asked: dict[str, Any] = {"name": name, "num_nodes": 1, "resources": resources}
     if offer.cloud == "vast" and timer_s is not None:
         asked["config"] = {"vast": {"create_instance_kwargs": {"onstart_cmd": onstart_command(timer_s)}}}
+    if offer.cloud == "slurm" and longest_s is not None:
+        asked["config"] = {"slurm": {"sbatch_options": {"time": str(max(1, math.floor(longest_s / MINUTE_S)))}}}
     return asked
+
+
+def longest_s(offer: Offer, cap_usd: float | None, deadline_s: float | None, limit_s: float | None) -> float | None:
+    """The longest that an instance of this offer may live at all, seconds, by money, deadline and the place's own limit; None: no bound."""
+    bounds = [bound for bound in (deadline_s, limit_s) if bound is not None]
+    if cap_usd is not None and not offer.free:
+        bounds.append(cap_usd / offer.usd_per_hour * HOUR_S)
+    return min(bounds, default=None)
 
 
 def variables(offer: Offer, tolerance: float) -> dict[str, str]:

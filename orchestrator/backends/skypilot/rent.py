@@ -36,6 +36,9 @@ class Reach(Protocol):
     def observer(self) -> Observer:
         """The cloud's own list."""
 
+    def limit_s(self, offer: Offer) -> float | None:
+        """The longest that an instance may live there at all; None: no limit, or none that the create call can use. Raises PortError."""
+
     def shell(self, name: str) -> Shell | None:
         """A shell on the instance, or None while it has no address. Raises PortError."""
 
@@ -73,16 +76,29 @@ class Orders:
 
 
 class SkyRenter:
-    """Provider and Observer. ``clouds``: how each cloud is reached; ``disk_gib``: what an instance is ordered with."""
+    """Provider and Observer. ``clouds``: how each cloud is reached; ``disk_gib``: what an instance is ordered with.
+
+    ``bounds``: the run's cap in dollars and its deadline in seconds, where it has them.
+    """
 
     title = "the clouds' own lists of instances"
 
-    def __init__(self, client: SkyClient, clouds: Mapping[str, Reach], orders: Orders, *, disk_gib: float, tolerance: float) -> None:
+    def __init__(
+        self,
+        client: SkyClient,
+        clouds: Mapping[str, Reach],
+        orders: Orders,
+        *,
+        disk_gib: float,
+        tolerance: float,
+        bounds: tuple[float | None, float | None] = (None, None),
+    ) -> None:
         self._client = client
         self._clouds = clouds
         self._orders = orders
         self._disk_gib = disk_gib
         self._tolerance = tolerance
+        self._bounds = bounds
         self._answering: dict[str, Shell] = {}  # by instance id
 
     # --- Provider ---------------------------------------------------------------------------------------------------
@@ -94,14 +110,15 @@ class SkyRenter:
         if listed := cloud.observer.instances(name):
             return listed[0].id
         try:
+            limit_s = cloud.limit_s(offer)
             self._client.home.make([offer])
             self._client.start()
         except (OSError, ValueError) as error:
             raise Refused(f"SkyPilot's home cannot be written: {error}") from error
         except PortError as error:  # nothing has been asked for yet
-            raise Refused(f"SkyPilot does not start: {error}") from error
+            raise Refused(str(error)) from error
         self._orders.write(name, cloud=offer.place, gpus=max(1, offer.count))
-        asked = order.task(offer, name, self._disk_gib, timer_s)
+        asked = order.task(offer, name, self._disk_gib, timer_s, order.longest_s(offer, *self._bounds, limit_s))
         try:
             request = self._client.ask(
                 "launch",

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backends.observers.slurm import SlurmObserver
-from orchestrator.backends.offers.slurm import ADDRESS_BOOK, prices
+from orchestrator.backends.offers.slurm import ADDRESS_BOOK, partition_limit_s, prices
 from orchestrator.backends.skypilot.client import SkyClient
 from orchestrator.backends.skypilot.order import idle_minutes
 from orchestrator.backends.skypilot.shell import Address, Shell
+from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import PortError, Refused
 
 FORGET_S = 60.0
@@ -34,6 +35,9 @@ class SlurmReach:
         self._shells: dict[str, Shell] = {}
         self._folders: dict[str, tuple[Shell, str]] = {}  # the instances' folders on the cluster, and how the login node is reached
         self._ended: set[str] = set()
+
+    def limit_s(self, offer: Offer) -> float | None:
+        return partition_limit_s(self._cluster, offer.region.partition("/")[2])
 
     def shell(self, name: str) -> Shell | None:
         if name not in self._shells:

@@ -12,6 +12,7 @@ from orchestrator.backends.observers.vast import VastObserver
 from orchestrator.backends.skypilot.client import SkyClient
 from orchestrator.backends.skypilot.life import arm_command
 from orchestrator.backends.skypilot.shell import Address, Shell
+from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import PortError
 
 USER = "root"
@@ -28,6 +29,9 @@ class VastReach:
         self._shells: dict[str, Shell] = {}
         self._called_off: set[str] = set()
         self._ended: set[str] = set()  # names of which SkyPilot still has to be told
+
+    def limit_s(self, offer: Offer) -> float | None:
+        return None  # its own timer is in the create call
 
     def shell(self, name: str) -> Shell | None:
         if name not in self._shells:

@@ -32,6 +32,16 @@ def test_a_slurm_offer_names_its_partition() -> None:
     assert "config" not in task
 
 
+def test_slurm_itself_ends_a_job_when_the_money_would_be_gone() -> None:
+    offer = Offer(backend="skypilot", cloud="slurm", region="rig/t4", gpu="T4", count=1, usd_per_hour=0.2)
+    longest = order.longest_s(offer, 1.0, None, 36_000.0)
+    assert longest == 18_000.0, "five hours for a dollar, below the partition's ten"
+    task = order.task(offer, "ct-0a1b2c-00000001-1", 16.0, 2400.0, longest)
+    assert task["config"] == {"slurm": {"sbatch_options": {"time": "300"}}}
+    free = msgspec.structs.replace(offer, usd_per_hour=0.0)
+    assert (order.longest_s(free, 1.0, 600.0, None), order.longest_s(free, None, None, None)) == (600.0, None)
+
+
 @pytest.mark.parametrize(("life_s", "minutes"), [(2400.0, 40), (119.0, 1), (5.0, 1), (None, order.YEAR_MINUTES)])
 def test_skypilots_timer_never_fires_more_than_a_minute_late(life_s: float | None, minutes: int) -> None:
     assert order.idle_minutes(life_s) == minutes
