@@ -43,9 +43,9 @@ uv venv --quiet --python 3.11 env
 uv pip install --quiet --python env/bin/python --only-binary :all: -r trainer/requirements/base.in -c trainer/requirements/cu130.lock
 date +%s.%N >work/setup-ended
 """
-RUN = "env/bin/python -P -m trainer job/config.json\n"
+RUN = "PYTHONPATH=. env/bin/python -P -m trainer job/config.json\n"
 READY_LINE = re.compile(r"(\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?).*SSH Connection ready")
-DONE_LINE = re.compile(r"(\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?).*Successfully provisioned")
+DONE_LINE = re.compile(r"(\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?).*Cluster launched")
 
 
 @contextmanager
@@ -73,6 +73,11 @@ def work(progress: Path) -> tuple[float, float]:
     return float(began[0]), float(ended[-1])
 
 
+def first_line(progress: Path, kind: Kind) -> float:
+    """When the trainer first wrote a line of this kind."""
+    return next(float(line["t"]) for line in read_progress(progress) if line["kind"] == kind)
+
+
 # --- cloudtune ------------------------------------------------------------------------------------------------------
 
 
@@ -94,7 +99,8 @@ def by_cloudtune(folder: Path, model: Path) -> tuple[Marks, Path]:
         reached=next(e.at for e in happened if isinstance(e, ev.Seen) and any(i.ready for i in e.instances)),
         equipped=_intended(happened, ev.Upload),
         sent=_first(happened, ev.Uploaded),
-        installed=_installed(home / "progress-1.jsonl"),
+        installing=first_line(home / "progress-1.jsonl", Kind.PHASE),
+        installed=first_line(home / "progress-1.jsonl", Kind.NOTICE),  # "the instance was ready after"
         working=began,
         worked=ended,
         pulled=max(path.stat().st_ctime for path in (home / "adapter").iterdir()),
@@ -111,11 +117,6 @@ def _first(happened: Iterable[ev.AnyEvent], kind: type[ev.Event]) -> float:
     return next(e.at for e in happened if isinstance(e, kind))
 
 
-def _installed(progress: Path) -> float:
-    """When the box said that its packages were there: its first notice."""
-    return next(float(line["t"]) for line in read_progress(progress) if line["kind"] == Kind.NOTICE)
-
-
 # --- plain SkyPilot -------------------------------------------------------------------------------------------------
 
 
@@ -126,7 +127,7 @@ def write_task(folder: Path, bundle: Path, model: Path) -> Path:
     shutil.copytree(bundle, workdir / "job")
     shutil.copytree(model, workdir / "model")
     config = workdir / "job/config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"model": "../model", "out_dir": "../work"}))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model": "model", "out_dir": "../work"}))
     task = {
         "resources": {"infra": "vast", "accelerators": {"RTX4090": 1}, "disk_size": DISK_GB},
         "workdir": str(workdir),
@@ -156,7 +157,7 @@ def by_sky(folder: Path, model: Path, bundle: Path) -> Marks:
         sky = str(Path(sys.executable).with_name("sky"))
         call(sky, "api", "start")
         call(sky, "launch", "-y", "-c", CLUSTER, str(task))
-        ssh = f"ssh -F {home}/.sky/generated/ssh/{CLUSTER}"
+        ssh = f"ssh -F {home}/.sky/generated/ssh/{CLUSTER} -i {home}/.sky/generated/ssh-keys/{CLUSTER}.key"  # ssh itself does not ask HOME
         there = [f"{CLUSTER}:sky_workdir/work/{name}" for name in ("adapter", "progress.jsonl", "setup-began", "setup-ended")]
         call("rsync", "-az", "-e", ssh, *there, str(out))
         pulled = time.time()
@@ -171,7 +172,8 @@ def by_sky(folder: Path, model: Path, bundle: Path) -> Marks:
         running=row["running_at"],
         reached=logged(log, READY_LINE),
         equipped=logged(log, DONE_LINE),
-        sent=float((out / "setup-began").read_text()),
+        sent=log.with_name("workdir_sync.log").stat().st_mtime,  # its last word
+        installing=float((out / "setup-began").read_text()),
         installed=float((out / "setup-ended").read_text()),
         working=began,
         worked=ended,
