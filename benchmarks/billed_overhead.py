@@ -11,14 +11,17 @@ SkyPilot's side: its real command line in a home of its own, its own poll interv
 repairs its query to Vast, without which it rents another GPU. ``sky launch`` with a workdir, a setup by uv and the trainer
 as the run, rsync of the adapter by the cluster's ssh config, ``sky down``. Its server is started beforehand.
 
-The rig's machines boot in a second and reach the laptop without delay, and its wheels lie on their disk: the seconds are
-those of the two programs, not of a network. Exit code 1 when a goal is missed, 2 when the rig cannot run here.
+The rig's machines boot in a second and answer without delay; the wheels, uv and SkyPilot's own runtime lie ready on their
+disk (a fresh machine downloads all of them). So the seconds are those of the two programs, not of a network. Exit code 1 when a goal is missed, 2 when the rig cannot run
+here, 3 when one side did not get through.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -65,10 +68,10 @@ def _say(text: str) -> None:
 
 def _reason_missing() -> str | None:
     """What keeps the rig from running here, with the command that enables it."""
-    try:
-        from tests.rigs.vast.rig import reason_missing
-    except ImportError as error:
-        return f"the Vast rig needs {error.name}: pip install -e '.[train,sky,dev]'"
+    if missing := [name for name in ("sky", "vastai", "torch", "transformers", "pytest") if importlib.util.find_spec(name) is None]:
+        return f"{', '.join(missing)} not installed: pip install -e '.[train,sky,dev]'"
+    from tests.rigs.vast.rig import reason_missing
+
     return reason_missing()
 
 
@@ -80,7 +83,11 @@ def main() -> int:
     if reason := _reason_missing():
         _say(f"This cannot be measured here: {reason}")
         return 2
-    result = measure(max(1, arguments.runs))
+    try:
+        result = measure(max(1, arguments.runs))
+    except (RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
+        _say(f"One side did not get through, so there is nothing to compare: {error}")
+        return 3
     print(json.dumps(result) if arguments.json else table(result))
     missed = misses(result)
     for sentence in missed:
