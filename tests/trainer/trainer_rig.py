@@ -44,13 +44,11 @@ def make_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random two-layer Llama in safetensors and its tokenizer."""
+def make_tiny_model(folder: Path) -> Path:
+    """Fill the folder with a random two-layer Llama in safetensors and its tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("model") / "tiny-llama"
     size = len(make_tokenizer(folder))
     torch.manual_seed(0)
     shape = LlamaConfig(
@@ -59,6 +57,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     LlamaForCausalLM(shape).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model, for all tests."""
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny-llama")
 
 
 @pytest.fixture(scope="session")

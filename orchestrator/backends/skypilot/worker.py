@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from trainer.contract import write_atomically
 USERS_LOCK = "users.lock"  # shared: somebody uses the server
 START_LOCK = "start.lock"  # exclusive: it is being started or stopped
 PORT_VARIABLE = "SKYPILOT_API_SERVER_LOCAL_PORT"
+PORT_TRIES = 100
 
 
 @contextmanager
@@ -83,8 +85,30 @@ def _try_exclusive(descriptor: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """A port for the server, such that its own clients never take it or the one of its request queue.
+
+    They try to connect before anybody listens, and a connection whose own port happens to be the one it asks for is made
+    with itself: the server then waits for ever. Linux gives connections a port of 32768 and more, even ones first.
+    So: below that, and even, because then the queue's is odd.
+    """
+    for _ in range(PORT_TRIES):
+        port = 20000 + 2 * secrets.randbelow(6000)
+        if _is_free(port) and _is_free(queue_port(port)):
+            return port
+    raise RuntimeError("no port is free for SkyPilot's server")
+
+
+def queue_port(port: int) -> int:
+    """Where the server at ``port`` has its request queue: ``sky/server/requests/queues/mp_queue.py``, get_queue_manager_port."""
+    return 50000 + (11 + port - 46580) % 10000
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 # --- what can be asked ----------------------------------------------------------------------------------------------
