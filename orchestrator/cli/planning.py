@@ -152,6 +152,11 @@ def _job_fingerprint(job: Job, facts: JobFacts) -> str:
     return hashlib.sha256(f"{spec}{facts.tokens}{facts.mean_length}{facts.evaluated_tokens}".encode()).hexdigest()
 
 
+def _lasting(seconds: float) -> str:
+    """A duration in words; "0.0 h" says nothing."""
+    return f"{seconds / 60:.0f} min" if seconds < 5400.0 else f"{seconds / 3600:.1f} h"
+
+
 def _none_fits(ranking: Ranking, bounds: Limits) -> NoOfferFits:
     """Exit 3: why, with the smallest budget or the fastest offer, and what would lower it."""
     budget, fastest = smallest_budget_usd(ranking.rejected), fastest_s(ranking.rejected)
@@ -165,10 +170,10 @@ def _none_fits(ranking: Ranking, bounds: Limits) -> NoOfferFits:
             hint=f"--budget {budget:.2f}; or lower the cost with {', '.join(changes)}",
         )
     if fastest is not None and bounds.deadline_s is not None:
-        hours = math.ceil(fastest / 360) / 10
+        enough = f"{math.ceil(fastest / 60)}m" if fastest < 5400.0 else f"{math.ceil(fastest / 360) / 10:.1f}h"
         return NoOfferFits(
-            f"no card does this job within {bounds.deadline_s / 3600:.1f} h; the fastest takes {fastest / 3600:.1f} h, all included",
-            hint=f"--deadline {hours:.1f}h; or fewer epochs or rows",
+            f"no card does this job within {_lasting(bounds.deadline_s)}; the fastest takes {_lasting(fastest)}, all included",
+            hint=f"--deadline {enough}; or fewer epochs or rows",
         )
     reasons: dict[str, int] = {}
     for item in ranking.rejected:
