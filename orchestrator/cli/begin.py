@@ -20,7 +20,6 @@ from orchestrator.cli import wiring
 from orchestrator.cli.reading_bar import reading_bar
 from orchestrator.data.prepare import Prepared, prepare
 from orchestrator.errors import UsageProblem
-from orchestrator.ledger.corrections import corrected, corrections
 from orchestrator.ledger.journal import Ledger, RunRecord
 from orchestrator.ledger.paths import private, run_dir
 from orchestrator.plan.budget import Policy
@@ -102,14 +101,6 @@ def _to_continue(ledger: Ledger, earlier: list[RunRecord], wanted: str) -> tuple
     return same[0], state
 
 
-def _as_learned(ledger: Ledger, job: Job, offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
-    """The offers with their expected times corrected by earlier runs, unless the job switches that off."""
-    if not job.spec.resources.correct_estimates or all(offer.expected_s is None for offer in offers):
-        return offers
-    known = corrections(ledger.state(record.run) for record in ledger.runs())
-    return tuple(corrected(offer, known) for offer in offers)
-
-
 def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunRecord, RunState] | None) -> RunRecord:
     now = time.time()
     run = run_id(f"{checked.fingerprint}{now}{os.getpid()}{os.urandom(8).hex()}")
@@ -138,7 +129,7 @@ def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunReco
         run=run,
         installation=ledger.database.installation(),
         fingerprint=checked.fingerprint,
-        offers=_as_learned(ledger, job, checked.offers),
+        offers=checked.offers,
         cap_usd=job.spec.limits.budget_usd,
         deadline_s=job.spec.limits.deadline_s,
         policy=checked.policy,
