@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from orchestrator.ledger.journal import Ledger, RunRecord
 from orchestrator.ledger.paths import private, run_dir
 from orchestrator.plan.budget import Policy
 from orchestrator.plan.offers import Offer
+from orchestrator.plan.plan import Plan, stale
 from orchestrator.run.events import Outcome, Planned
 from orchestrator.run.selection import run_id
 from orchestrator.run.state import RunState
@@ -40,6 +41,7 @@ class Checked:
     prepared: Prepared
     offers: tuple[Offer, ...]
     policy: Policy
+    plan: Plan | None  # None: this machine
     fingerprint: str
     sentence: str
     model_from: str  # where the model comes from, in words
@@ -54,17 +56,27 @@ def preflight(job: Job, *, use_my_skypilot: bool = False) -> Checked:
     refuse_failed(report, job)
     prepared = prepare(job, located, unfit=frozenset(report.unfit))
     model_from = check_model(job)
-    offers, policy = wiring.offers_for(job, prepared, use_my_skypilot=use_my_skypilot)
+    offers, policy, plan = wiring.offers_for(job, prepared, use_my_skypilot=use_my_skypilot)
     check_output(wiring.output_folder(job))
     return Checked(
         prepared=prepared,
         offers=offers,
         policy=policy,
+        plan=plan,
         fingerprint=fingerprint(job, prepared),
         sentence=prepared.sentence,
         model_from=model_from,
         use_my_skypilot=use_my_skypilot,
     )
+
+
+def refreshed(job: Job, shown: Checked) -> tuple[Checked, str | None]:
+    """(what may be started now, why it is no longer what was shown or None). Plans again; this machine needs no plan."""
+    if shown.plan is None:
+        return shown, None
+    offers, policy, plan = wiring.offers_for(job, shown.prepared, use_my_skypilot=shown.use_my_skypilot)
+    why = stale(shown.plan, plan) if plan is not None else None
+    return replace(shown, offers=offers, policy=policy, plan=plan), why
 
 
 def begin(ledger: Ledger, job: Job, checked: Checked) -> tuple[RunRecord, bool]:
