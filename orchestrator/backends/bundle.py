@@ -72,6 +72,11 @@ def write_bundle(folder: Path, job: Job, prepared: Prepared) -> None:
     write_atomically(folder / CONFIG_FILE, dump_config(trainer_config(job.spec, prepared, model)))
 
 
+def row_bytes(prepared: Prepared) -> tuple[int, int]:
+    """Bytes of the rows as they are uploaded: trained on, held out."""
+    return len(_lines(prepared.train)), len(_lines(prepared.held_out))
+
+
 def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -20,11 +20,11 @@ from orchestrator.cli import wiring
 from orchestrator.cli.reading_bar import reading_bar
 from orchestrator.data.prepare import Prepared, prepare
 from orchestrator.errors import UsageProblem
-from orchestrator.ledger.corrections import corrected, corrections
 from orchestrator.ledger.journal import Ledger, RunRecord
 from orchestrator.ledger.paths import private, run_dir
 from orchestrator.plan.budget import Policy
 from orchestrator.plan.offers import Offer
+from orchestrator.plan.plan import Plan, stale
 from orchestrator.run.events import Outcome, Planned
 from orchestrator.run.selection import run_id
 from orchestrator.run.state import RunState
@@ -41,6 +41,7 @@ class Checked:
     prepared: Prepared
     offers: tuple[Offer, ...]
     policy: Policy
+    plan: Plan | None  # None: this machine
     fingerprint: str
     sentence: str
     model_from: str  # where the model comes from, in words
@@ -55,17 +56,27 @@ def preflight(job: Job, *, use_my_skypilot: bool = False) -> Checked:
     refuse_failed(report, job)
     prepared = prepare(job, located, unfit=frozenset(report.unfit))
     model_from = check_model(job)
-    offers, policy = wiring.offers_for(job, prepared, use_my_skypilot=use_my_skypilot)
+    offers, policy, plan = wiring.offers_for(job, prepared, use_my_skypilot=use_my_skypilot)
     check_output(wiring.output_folder(job))
     return Checked(
         prepared=prepared,
         offers=offers,
         policy=policy,
+        plan=plan,
         fingerprint=fingerprint(job, prepared),
         sentence=prepared.sentence,
         model_from=model_from,
         use_my_skypilot=use_my_skypilot,
     )
+
+
+def refreshed(job: Job, shown: Checked) -> tuple[Checked, str | None]:
+    """(what may be started now, why it is no longer what was shown or None). Plans again; this machine needs no plan."""
+    if shown.plan is None:
+        return shown, None
+    offers, policy, plan = wiring.offers_for(job, shown.prepared, use_my_skypilot=shown.use_my_skypilot)
+    why = stale(shown.plan, plan) if plan is not None else None
+    return replace(shown, offers=offers, policy=policy, plan=plan), why
 
 
 def begin(ledger: Ledger, job: Job, checked: Checked) -> tuple[RunRecord, bool]:
@@ -102,14 +113,6 @@ def _to_continue(ledger: Ledger, earlier: list[RunRecord], wanted: str) -> tuple
     return same[0], state
 
 
-def _as_learned(ledger: Ledger, job: Job, offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
-    """The offers with their expected times corrected by earlier runs, unless the job switches that off."""
-    if not job.spec.resources.correct_estimates or all(offer.expected_s is None for offer in offers):
-        return offers
-    known = corrections(ledger.state(record.run) for record in ledger.runs())
-    return tuple(corrected(offer, known) for offer in offers)
-
-
 def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunRecord, RunState] | None) -> RunRecord:
     now = time.time()
     run = run_id(f"{checked.fingerprint}{now}{os.getpid()}{os.urandom(8).hex()}")
@@ -138,7 +141,7 @@ def _new_run(ledger: Ledger, job: Job, checked: Checked, previous: tuple[RunReco
         run=run,
         installation=ledger.database.installation(),
         fingerprint=checked.fingerprint,
-        offers=_as_learned(ledger, job, checked.offers),
+        offers=checked.offers,
         cap_usd=job.spec.limits.budget_usd,
         deadline_s=job.spec.limits.deadline_s,
         policy=checked.policy,

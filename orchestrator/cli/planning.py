@@ -19,10 +19,10 @@ from orchestrator.backends.offers.market import Market, age_warnings, market
 from orchestrator.cli import output
 from orchestrator.cli.estimating import problems_for_a_person, shape_of_model
 from orchestrator.data.prepare import Prepared, prepare
-from orchestrator.errors import NoOfferFits, UsageProblem
+from orchestrator.errors import LedgerProblem, NoOfferFits, UsageProblem
 from orchestrator.estimate.job import Tokens, tokens_of_lengths, workload_of
 from orchestrator.estimate.problems import EstimateProblem
-from orchestrator.ledger.paths import cache_dir, config_dir
+from orchestrator.ledger.paths import cache_dir, config_dir, state_dir
 from orchestrator.plan.budget import Policy
 from orchestrator.plan.facts import JobFacts, Limits
 from orchestrator.plan.offers import Offer
@@ -31,6 +31,7 @@ from orchestrator.plan.rank import Ranking, Rejected, in_place, rank
 from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import find_job_file, load_job
 
+LEDGER = "ledger.sqlite"  # looked for before any of the code is loaded that reads it
 STARTABLE = frozenset({"local", "skypilot"})
 
 
@@ -50,7 +51,7 @@ def planned(
     """The plan of a job: ``plan.offers`` is what a run may try, best first, each exact enough to be rented.
 
     ``prepared``: the data, if it was read already; ``startable``: backends that exist; ``pace``: factors on the training
-    time by GPU from earlier runs; ``now``: seconds since 1970; ``own``: offers that no price list has.
+    time by GPU, None: those of earlier runs; ``now``: seconds since 1970; ``own``: offers that no price list has.
     Raises NoOfferFits (exit 3, with what would help),
     ModelProblem, DataProblem or UsageProblem.
     """
@@ -60,8 +61,9 @@ def planned(
     refresh_notes = () if offline else _refreshed(bounds, moment)
     found = market(cache_dir() / "offers", lambda cloud, region: in_place(bounds.infra, cloud, region))
     free, missing = _free()
+    factors, doubt = (pace, ()) if pace is not None else learned(job)
     try:
-        ranking = rank((*free, *own, *found.offers), facts, bounds, rules, pace)
+        ranking = rank((*free, *own, *found.offers), facts, bounds, rules, factors)
     except EstimateProblem as error:
         raise UsageProblem(error.message, hint=error.hint) from error
     ranking = Ranking(ranked=ranking.ranked, rejected=(*missing, *ranking.rejected, *_never_on_sale(found)))
@@ -71,8 +73,22 @@ def planned(
     return make_plan(
         job_fingerprint=_job_fingerprint(job, facts), made_at=moment, live=bool(found.refreshed), facts=facts, limits=bounds, policy=rules,
         ranking=ranking, unchecked=(*unchecked, *_unchecked(ranked_offers)),
-        warnings=(*refresh_notes, *found.warnings, *_doubts(found), *age_warnings(ranked_offers, moment)),
+        warnings=(*doubt, *refresh_notes, *found.warnings, *_doubts(found), *age_warnings(ranked_offers, moment)),
     )  # fmt: skip
+
+
+def learned(job: Job) -> tuple[dict[str, float], tuple[str, ...]]:
+    """(factors on the training time by GPU, a warning where they cannot be read). A ledger that is not there is not made."""
+    if not job.spec.resources.correct_estimates or not (state_dir() / LEDGER).is_file():
+        return {}, ()
+    from orchestrator.cli.wiring import open_ledger
+    from orchestrator.ledger.corrections import paces
+
+    try:
+        ledger = open_ledger()
+        return paces(ledger.state(record.run) for record in ledger.runs()), ()
+    except LedgerProblem as error:
+        return {}, (f"earlier runs cannot be read, and correct no estimate: {error.message}",)
 
 
 def _prepared(job: Job, *, offline: bool) -> Prepared:

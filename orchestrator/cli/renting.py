@@ -24,6 +24,7 @@ from orchestrator.spec.jobspec import Job, JobSpec
 from trainer.contract import write_atomically
 
 if TYPE_CHECKING:
+    from orchestrator.plan.plan import Plan
     from orchestrator.run.ports import Observer, Provider, Remote
 
 BACKEND = "skypilot"
@@ -35,8 +36,8 @@ def policy() -> Policy:
     return Policy(poll_s=4.0, stop_poll_s=3.0, look_s=30.0, missing_grace_s=20.0)
 
 
-def rentable(job: Job, prepared: Prepared, *, use_my_skypilot: bool = False) -> tuple[Offer, ...]:
-    """What this job may rent, best first. Raises UsageProblem, NoOfferFits and what planning raises."""
+def rentable(job: Job, prepared: Prepared, *, use_my_skypilot: bool = False) -> Plan:
+    """The plan of what this job may rent. Raises UsageProblem, NoOfferFits and what planning raises."""
     from orchestrator.cli.planning import planned
 
     where = places.chosen(job.spec.resources.infra)
@@ -61,10 +62,10 @@ def rentable(job: Job, prepared: Prepared, *, use_my_skypilot: bool = False) -> 
     narrowed = dataclasses.replace(job.spec.resources, infra=infra)
     narrowed_job = dataclasses.replace(job, spec=dataclasses.replace(job.spec, resources=narrowed))
     plan = planned(narrowed_job, offline=False, prepared=prepared, startable=frozenset({BACKEND}), policy=policy(), own=own)
-    offers = tuple(offer for offer in plan.offers if offer.proof == "observed")
-    if not offers:
+    plan = dataclasses.replace(plan, ranked=tuple(r for r in plan.ranked if r.offer.proof == "observed"))
+    if not plan.offers:
         raise NoOfferFits("no offer fits whose end could be proved", hint="cloudtune plan shows all of them with the reasons")
-    return offers
+    return plan
 
 
 # --- what the instance gets -----------------------------------------------------------------------------------------
@@ -84,17 +85,25 @@ def write_load(folder: Path, job: Job, model_from: str, *, use_my_skypilot: bool
         "use_my_skypilot": use_my_skypilot,
         "hub_token": False,
     }
-    own = Path(job.folder, job.spec.model).expanduser()
-    if own.is_dir():
-        load["folders"] = [[str(own.resolve()), "model"]]
-    elif model_from.startswith("package "):
-        package = PACKAGED[job.spec.model]
-        found = importlib.util.find_spec(package)
-        assert found is not None and found.origin is not None, package
-        load |= {"folders": [[str(Path(found.origin).parent), package]], "packages": ["gguf"]}
-    else:
+    load["folders"] = folders_of(job, model_from)
+    if model_from.startswith("package "):
+        load["packages"] = ["gguf"]
+    elif not load["folders"]:
         load |= {"hub_model": job.spec.model, "hub_token": model_from.startswith(OF_ACCOUNT)}
     write_atomically(private(folder) / LOAD_FILE, json.dumps(load))
+
+
+def folders_of(job: Job, model_from: str) -> list[list[str]]:
+    """(folder here, name there) of a model that is uploaded: one of the user's own, or a package that carries it."""
+    own = Path(job.folder, job.spec.model).expanduser()
+    if own.is_dir():
+        return [[str(own.resolve()), "model"]]
+    if not model_from.startswith("package "):
+        return []
+    package = PACKAGED[job.spec.model]
+    found = importlib.util.find_spec(package)
+    assert found is not None and found.origin is not None, package
+    return [[str(Path(found.origin).parent), package]]
 
 
 def providers(folder: Path) -> dict[str, Provider]:

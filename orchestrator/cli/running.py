@@ -15,13 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from orchestrator.backends.offers.strikes import FORGIVEN_S, remember
 from orchestrator.cli import output, wiring
-from orchestrator.cli.begin import RECEIPT_FILE, Checked, begin, preflight
+from orchestrator.cli.begin import RECEIPT_FILE, Checked, begin, preflight, refreshed
 from orchestrator.cli.receipt_view import print_receipt
 from orchestrator.cli.run_view import RunView
 from orchestrator.errors import ExitCode, LedgerProblem, RunBusy, TeardownUnconfirmed, UsageProblem
 from orchestrator.ledger.journal import Ledger, RunLock, RunRecord, is_controlled, take_over
-from orchestrator.ledger.paths import config_dir, run_dir
+from orchestrator.ledger.paths import config_dir, run_dir, state_dir
 from orchestrator.ledger.receipt import exit_code, receipt
 from orchestrator.plan.offers import Offer
 from orchestrator.run.drive import drive
@@ -42,15 +43,11 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
     console = output.messages()
     console.print(checked.sentence, markup=False)
     if dry_run:
-        if output.as_json():
-            output.print_json(
-                {"dry_run": True, "job": job.source, "found": checked.sentence, "offers": [o.title() for o in checked.offers]}
-            )
-        else:
-            output.answers().print(f"Would train on {checked.offers[0].title()}. Nothing was started.")
+        from orchestrator.cli import dry_view
+
+        dry_view.show(job, checked)
         return ExitCode.OK
-    if not _agreed(job, checked, ask):
-        raise UsageProblem("nothing was started", hint="cloudtune plan shows every offer; --infra and --gpus choose among them")
+    checked = _agreed(job, checked, ask)
     ledger = wiring.open_ledger()
     record, went_on = begin(ledger, job, checked)
     state = conduct(ledger, record)
@@ -60,7 +57,22 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
     return _finish(record, state)
 
 
-def _agreed(job: Job, checked: Checked, ask: bool) -> bool:
+def _agreed(job: Job, checked: Checked, ask: bool) -> Checked:
+    """What may be started: what was shown and agreed to. A plan that went stale while somebody thought is made again, and asked again."""
+    asked = ask and sys.stdin.isatty()
+    while True:
+        if not _accepted(job, checked, asked):
+            raise UsageProblem("nothing was started", hint="cloudtune plan shows every offer; --infra and --gpus choose among them")
+        if not asked or checked.offers[0].free:
+            return checked  # planned a moment ago
+        shown = checked
+        checked, why = refreshed(job, shown)
+        if why is None:
+            return shown
+        output.messages().print(f"Planned again: {why}.", markup=False)
+
+
+def _accepted(job: Job, checked: Checked, asked: bool) -> bool:
     """What it will cost, said; and asked, where somebody can answer."""
     best = checked.offers[0]
     if best.free:
@@ -72,7 +84,7 @@ def _agreed(job: Job, checked: Checked, ask: bool) -> bool:
         expected = f", about {time_words} and ${usd:.2f} of training"
     cap = job.spec.limits.budget_usd or 0.0
     output.messages().print(f"Cheapest for this job: {best.title()}{expected}; at most ${cap:.2f} in all.", markup=False)
-    if not ask or not sys.stdin.isatty():
+    if not asked:
         return True
     import typer
 
@@ -117,12 +129,23 @@ def conduct(ledger: Ledger, record: RunRecord) -> RunState:
             raise RunBusy(str(error), hint=f"cloudtune attach {record.run}") from error
 
 
+def _strike(state: RunState) -> None:
+    """Remember the machines that failed this run, so that the next price list leaves them out."""
+    try:
+        for found in remember(state_dir(), state):
+            days = FORGIVEN_S / 86400
+            output.messages().print(f"{found.cloud} machine {found.machine} {found.why}; left out for {days:.0f} days", markup=False)
+    except OSError as error:
+        output.messages().print(f"machines that failed could not be noted: {error.strerror or error}", markup=False)
+
+
 def _perhaps_charged(offers: tuple[Offer, ...], record: RunRecord) -> str:
     return "nothing" if all(offer.free for offer in offers) else f"perhaps the instance of run {record.run}; its own timer ends it"
 
 
 def _finish(record: RunRecord, state: RunState) -> int:
     """Print the receipt, or say that the end is not proved."""
+    _strike(state)
     if state.outcome is None:
         attempt = state.attempt
         raise TeardownUnconfirmed(

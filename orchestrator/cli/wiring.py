@@ -24,6 +24,7 @@ from orchestrator.spec.jobspec import Job, JobSpec
 
 if TYPE_CHECKING:
     from orchestrator.backends.local import LocalBox
+    from orchestrator.plan.plan import Plan
 
 BUNDLE_DIR = "bundle"
 NEVER_S = 1e9
@@ -61,8 +62,8 @@ def local_policy() -> Policy:
     )
 
 
-def offers_for(job: Job, prepared: Prepared, *, use_my_skypilot: bool) -> tuple[tuple[Offer, ...], Policy]:
-    """What this job may run on: this machine where it is named or nothing may cost anything, else what can be rented.
+def offers_for(job: Job, prepared: Prepared, *, use_my_skypilot: bool) -> tuple[tuple[Offer, ...], Policy, Plan | None]:
+    """What this job may run on: this machine where it is named or nothing may cost anything, else what can be rented, with its plan.
 
     Raises UsageProblem for places that cannot be reached from here, MissingExtra, and what planning raises.
     """
@@ -70,10 +71,11 @@ def offers_for(job: Job, prepared: Prepared, *, use_my_skypilot: bool) -> tuple[
     if any(place != "local" for place in wanted) or (not wanted and not free):
         from orchestrator.cli import renting
 
-        return renting.rentable(job, prepared, use_my_skypilot=use_my_skypilot), renting.policy()
+        plan = renting.rentable(job, prepared, use_my_skypilot=use_my_skypilot)
+        return plan.offers, plan.policy, plan
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("training on this machine", "train")
-    return (local_offer(),), local_policy()
+    return (local_offer(),), local_policy(), None
 
 
 def output_folder(job: Job) -> Path:

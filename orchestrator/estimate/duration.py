@@ -27,6 +27,12 @@ _KERNELS_QUANTIZED = 3  # a 4-bit product's
 _DEQUANT_BYTES = 4.6  # a weight: half a byte and its absmax read, two written, two read again by the product
 _DEQUANT_REACHED = 0.55  # of the bandwidth
 _OPTIMIZER_BYTES = 23  # times a trained element's size: eight passes of foreach AdamW over weight, gradient and states, and clipping
+# FlashAttention-2 (Dao 2023): at most 73 % of an A100's peak forward and 63 % backward, and 335 TFLOP/s on an H100, whose own
+# instructions it does not use; 0.6 of peak, where an A100's large products reach 0.8.
+_ATTENTION = 0.75  # of the rate that large products reach
+_ATTENTION_MOST = 335e12
+_FP32_REACHED = 0.9  # of the data sheet's, by large fp32 products
+_FP32_ATTENTION_REACHED = 0.33  # the fp32 kernel is of FlashAttention's first generation: 25 to 40 % of peak (same paper)
 _MULTI_GPU = 0.95  # of linear scaling, several cards in one machine, communication apart
 
 
@@ -50,17 +56,34 @@ def _passes(w: Workload) -> tuple[float, float]:
     return forward + 1.0 + (1.0 if w.method == "full" else 0.0), forward
 
 
-def operations(w: Workload, tokens: int, length: int) -> float:
-    """Floating-point operations of one micro-step on one GPU."""
+def operations(w: Workload, tokens: int, length: int) -> dict[str, float]:
+    """Floating-point operations of one micro-step on one GPU: of the weights, the head, the adapters, and attention's scores."""
     shape = w.shape
     passes, forward = _passes(w)
     head = shape.vocab * shape.hidden if w.task in ("sft", "dpo") else 0
     head_passes = 3.0 if w.method == "full" or w.trains_embeddings else 2.0
-    products = 2.0 * tokens * (shape.active_params * passes + head * head_passes)
-    lora = 0.0 if w.method == "full" else 2.0 * tokens * trained_parameters(w) * (forward + 2.0)
     window = min(length, shape.sliding_window or length)
-    attention = 2.0 * tokens * window * shape.q_width * shape.layers * (forward + 2.5)  # causal: half the scores
-    return products + lora + attention
+    return {
+        "weights": 2.0 * tokens * shape.active_params * passes,
+        "head": 2.0 * tokens * head * head_passes,
+        "lora": 0.0 if w.method == "full" else 2.0 * tokens * trained_parameters(w) * (forward + 2.0),
+        "attention": 2.0 * tokens * window * shape.q_width * shape.layers * (forward + 2.5),  # causal: half the scores
+    }
+
+
+def _product_seconds(w: Workload, gpu: Gpu, tokens: int, length: int) -> float:
+    """Seconds of all products: on tensor cores, or in fp32 on the card's FP32 units.
+
+    kbit preparation makes norms, embeddings and head fp32, so without autocast the residual, the adapters, the head and
+    attention are fp32 too; the 4-bit products alone cast to 16 bit (bitsandbytes' Linear4bit). TF32 is off by default.
+    """
+    tensor, plain = gpu.tflops * 1e12 * gpu.reached, gpu.tflops_fp32 * 1e12
+    fp32 = not w.profile.autocast and (w.profile.base_bytes == 4 or (w.profile.kbit_preparation and w.quantized))
+    weights_fp32 = fp32 and not w.quantized
+    work = operations(w, tokens, length)
+    rest = work["head"] + work["lora"]
+    seconds = work["weights"] / (plain * _FP32_REACHED if weights_fp32 else tensor) + rest / (plain * _FP32_REACHED if fp32 else tensor)
+    return seconds + work["attention"] / (plain * _FP32_ATTENTION_REACHED if fp32 else min(tensor * _ATTENTION, _ATTENTION_MOST))
 
 
 def _moved(w: Workload, tokens: int, length: int) -> float:
@@ -87,13 +110,10 @@ def _launches(w: Workload) -> float:
 def step_seconds(w: Workload, gpu: Gpu, tokens: int, length: int) -> dict[str, float]:
     """Seconds of one micro-step of ``tokens`` tokens in rows of ``length``, by what they go into."""
     passes, _ = _passes(w)
-    flops = gpu.tflops * 1e12 * gpu.reached
-    if w.profile.base_bytes == 4 and not w.profile.autocast:
-        flops /= 4  # fp32 products, TF32 off
     bandwidth = gpu.bandwidth * 1e9 * _BANDWIDTH_REACHED
     static = static_bytes(w)
     read = (static.weights + static.unquantized) * passes / bandwidth  # a small batch waits for the weights
-    products = max(operations(w, tokens, length) / flops, read)
+    products = max(_product_seconds(w, gpu, tokens, length), read)
     moved = _moved(w, tokens, length) / bandwidth
     dequantized = 0.0
     if w.quantized:
@@ -105,12 +125,14 @@ def step_seconds(w: Workload, gpu: Gpu, tokens: int, length: int) -> dict[str, f
     optimizer = trained_parameters(w) * _OPTIMIZER_BYTES * each / bandwidth / w.accumulation / (w.n_gpus if w.parallel == "fsdp" else 1)
     parts = {"products": products, "moved": moved, "dequantized": dequantized, "launches": waiting, "optimizer": optimizer}
     if w.n_gpus > 1:
-        parts["communication"] = _communicated(w, static) / (gpu.link * 1e9)
+        # the next layer is gathered while this one computes (FSDP: Zhao et al. 2023, 3.3): what computing does not hide, and one layer
+        gathered = _communicated(w, static) / (gpu.link * 1e9)
+        parts["communication"] = max(gathered - busy, gathered / w.shape.layers)
     return parts
 
 
 def _communicated(w: Workload, static: StaticBytes) -> float:
-    """Bytes that one GPU receives in a micro-step and that computing does not hide: weights gathered, gradients reduced."""
+    """Bytes that one GPU receives in a micro-step: weights gathered, gradients reduced."""
     others = (w.n_gpus - 1) / w.n_gpus
     if w.parallel == "ddp":
         return 2 * others * static.gradients / w.accumulation

@@ -34,6 +34,7 @@ class Gpu:
     bandwidth: float  # GB/s
     link: float  # GB/s to another card in the same machine: NVLink, or PCIe as measured without peer access
     compute_capability: float
+    tflops_fp32: float  # on the card's FP32 units, its data sheet's: what products in fp32 run on, TF32 being off
     source: str  # of the usable memory
 
     @property
@@ -53,11 +54,12 @@ def all_gpus() -> tuple[Gpu, ...]:
     lines = _TABLE.read_text(encoding="utf-8").splitlines()
     gpus = []
     for line in lines[1:]:
-        name, aliases, nominal, usable, tflops, reached, bf16, bandwidth, link, capability, source = line.split("|")
+        name, aliases, nominal, usable, tflops, reached, bf16, bandwidth, link, capability, fp32, source = line.split("|")
         gpus.append(
             Gpu(name=name, full_name=aliases.split(";")[0], nominal_gb=int(nominal), usable_gib=float(usable),
                 tflops=float(tflops), reached=float(reached),
-                bf16=bf16 == "1", bandwidth=float(bandwidth), link=float(link), compute_capability=float(capability), source=source)
+                bf16=bf16 == "1", bandwidth=float(bandwidth), link=float(link), compute_capability=float(capability),
+                tflops_fp32=float(fp32), source=source)
         )  # fmt: skip
     return tuple(sorted(gpus, key=lambda gpu: (gpu.usable_gib, gpu.name)))
 

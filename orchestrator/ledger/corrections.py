@@ -1,6 +1,7 @@
-"""What earlier runs teach about the estimates: actual over expected training time, by GPU. Pure.
+"""What earlier runs teach about the estimates: actual over estimated training time, by GPU. Pure.
 
-Bounded, so that one odd run cannot turn the ranking over; shown by ``cost`` and by the receipt; switched off with
+The plan ranks with it, and an offer says what it was corrected by, so that nothing is corrected twice. Bounded, so that one
+odd run cannot turn the ranking over; shown by ``cost`` and by the receipt; switched off with
 ``resources.correct_estimates: false``.
 """
 
@@ -28,13 +29,13 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ratio(state: RunState) -> tuple[Offer, float] | None:
-    """(offer, actual / expected training time) of a run that succeeded in one attempt from the beginning, else None."""
+    """(offer, actual / estimated training time) of a run that succeeded in one attempt from the beginning, else None."""
     if state.outcome != Outcome.SUCCEEDED or len(state.attempts) != 1 or state.result is None or state.attempts[0].from_step:
         return None
     offer = state.offers[state.attempts[0].offer]
     if not offer.expected_s or state.result.training_s <= 0.0:
         return None
-    return offer, state.result.training_s / offer.expected_s
+    return offer, state.result.training_s * offer.learned / offer.expected_s
 
 
 def corrections(newest_first: Iterable[RunState]) -> dict[str, Correction]:
@@ -52,9 +53,6 @@ def corrections(newest_first: Iterable[RunState]) -> dict[str, Correction]:
     return result
 
 
-def corrected(offer: Offer, known: dict[str, Correction]) -> Offer:
-    """The offer with its expected time as earlier runs suggest."""
-    correction = known.get(offer.gpu)
-    if correction is None or offer.expected_s is None:
-        return offer
-    return msgspec.structs.replace(offer, expected_s=offer.expected_s * correction.factor)
+def paces(newest_first: Iterable[RunState]) -> dict[str, float]:
+    """The factors alone, by the GPU's name in an offer."""
+    return {gpu: correction.factor for gpu, correction in corrections(newest_first).items()}

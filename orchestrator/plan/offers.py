@@ -27,6 +27,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     as_of: str = ""  # ISO date of the price
     source: str = ""  # where the price comes from
     expected_s: float | None = None  # seconds the whole training is expected to take here; None: not estimated
+    learned: float = 1.0  # the factor of earlier runs that is in expected_s already
     provisioning_s: float = 900.0  # longest wait until it is ready before it is given up
 
     @property

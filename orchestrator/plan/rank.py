@@ -185,10 +185,10 @@ def _judged(offer: Offer, here: OnCard, facts: JobFacts, limits: Limits, policy:
     left = dict(limits.credits_usd).get(offer.cloud, 0.0)
     usd = Band(**{k: max(0.0, getattr(cost.usd, k) - left) for k in ("low", "expected", "high")})
     return Ranked(
-        offer=msgspec.structs.replace(offer, expected_s=cost.training_s.expected), card=here.card.name, cost=cost, usd=usd,
+        offer=msgspec.structs.replace(offer, expected_s=cost.training_s.expected, learned=pace), card=here.card.name, cost=cost, usd=usd,
         credit_usd=credit, verdict="tight" if tight else here.verdict, peak_gib=here.peak_gib, affordable_s=life_s,
         changes=here.changes, changes_learning=here.changes_learning, settings=here.settings,
-        notes=_notes(offer, cost, limits, life_s, tight),
+        notes=(*_notes(offer, cost, limits, life_s, tight), *_learned(pace)),
     )  # fmt: skip
 
 
@@ -230,6 +230,11 @@ def _beyond(offer: Offer, cost: JobCost, limits: Limits, policy: Policy, life_s:
             reason = f"over the budget: the whole job needs ${needs:.2f} here, and ${limits.cap_usd:.2f} is the most it may cost"
             return Rejected(title=offer.title(), reason=reason, needs_usd=needs)
     return None
+
+
+def _learned(pace: float) -> tuple[str, ...]:
+    """What earlier runs did to the time, where they did."""
+    return () if pace == 1.0 else (f"your earlier runs on this GPU took {pace:.2f} times the estimate, and this time counts that",)
 
 
 def _notes(offer: Offer, cost: JobCost, limits: Limits, life_s: float | None, tight: bool) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     usd_per_hour: float = 0.0
     age_s: float | None = None  # seconds since it was made, by the cloud's own clock; None: the cloud does not say
     stopped: bool = False  # does not compute but may still bill its disk
+    machine: str = ""  # the owner's machine that it is on, by the marketplace's id; empty: the cloud does not say
     heartbeat_at: float | None = None  # when a controller last spoke with it, unix seconds; None: cannot be told
 
 

@@ -277,7 +277,7 @@ def _intended(state: RunState, command: ev.AnyCommand, at: float) -> RunState:
 
 def _concluded(state: RunState, command: ev.Doom | ev.Close | ev.Settle, at: float) -> RunState:
     if isinstance(command, ev.Settle):
-        if state.outcome is not None:
+        if state.outcome is not None or not state.run:  # before a plan there is nothing to settle
             return state
         return msgspec.structs.replace(state, outcome=command.outcome, reason=command.reason, settled_at=at)
     attempt = _attempt(state, command.attempt)

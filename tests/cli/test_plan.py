@@ -81,3 +81,15 @@ def test_a_damaged_price_file_is_named(planner: Desk) -> None:
 
 def test_planning_loads_nothing_heavy() -> None:
     assert not loaded_by("offers") & {"sky", "pandas", "numpy", "torch", "urllib.request", "requests"}
+
+
+def test_the_ledger_is_looked_for_under_its_own_name_and_a_damaged_one_is_said(planner: Desk) -> None:
+    from orchestrator.cli.planning import LEDGER
+    from orchestrator.ledger.database import FILE_NAME
+
+    assert LEDGER == FILE_NAME
+    folder = planner.home / ".local/state/cloudtune"
+    folder.mkdir(parents=True)
+    (folder / LEDGER).write_text("not a database, by far " * 50)
+    code, _, err = planner.run("plan", "--offline")
+    assert code == 0 and "earlier runs cannot be read" in err

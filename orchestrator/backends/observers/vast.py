@@ -68,6 +68,7 @@ def listed(row: dict[str, Any], name: str, now: float) -> Instance:
         usd_per_hour=float(row.get("dph_total") or 0.0),
         age_s=max(0.0, now - float(started_at)) if started_at else None,
         stopped=row.get("actual_status") in ("exited", "stopped"),
+        machine=str(row.get("machine_id") or ""),
     )
 
 

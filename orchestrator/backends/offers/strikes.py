@@ -6,7 +6,9 @@ import json
 import os
 from pathlib import Path
 
+from orchestrator.backends.offers.blame import Strike, strikes_of
 from orchestrator.ledger.paths import private
+from orchestrator.run.state import RunState
 
 FORGIVEN_S = 30 * 86400.0
 FILE_NAME = "strikes.json"
@@ -34,6 +36,18 @@ def strike(folder: Path, cloud: str, machine: str, why: str, now: float) -> None
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
+
+
+def remember(folder: Path, state: RunState) -> tuple[Strike, ...]:
+    """Strike the machines that failed this run; those that were not struck yet. May be repeated. Raises OSError."""
+    known = _all(folder)
+    new = []
+    for found in strikes_of(state):
+        earlier = known.get(f"{found.cloud}/{found.machine}")
+        if earlier is None or float(str(earlier["at"])) < found.at:
+            strike(folder, found.cloud, found.machine, found.why, found.at)
+            new.append(found)
+    return tuple(new)
 
 
 def struck(folder: Path, cloud: str, now: float) -> frozenset[str]:

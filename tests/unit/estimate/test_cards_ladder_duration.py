@@ -107,7 +107,7 @@ def test_the_view_is_drawn_at_any_width(threads_job: Workload, width: int) -> No
 
 def test_operations_follow_the_textbook(llama3: Make) -> None:
     job = llama3(method="full", quantization="none", checkpointing="none")
-    assert operations(job, 1000, 1) == pytest.approx(6 * 7_504_924_672 * 1000, rel=0.01)  # 6 N a token, embeddings apart
+    assert sum(operations(job, 1000, 1).values()) == pytest.approx(6 * 7_504_924_672 * 1000, rel=0.01)  # 6 N a token, embeddings apart
 
 
 def test_faster_cards_are_faster_and_checkpointing_costs_a_quarter(llama3: Make) -> None:
@@ -115,6 +115,38 @@ def test_faster_cards_are_faster_and_checkpointing_costs_a_quarter(llama3: Make)
     assert speeds == sorted(speeds)
     with_it, without = (estimate_speed(llama3(micro_batch=4, checkpointing=c), find_gpu("A100")).expected for c in ("layer", "none"))
     assert 0.6 < with_it / without < 0.85
+
+
+def test_products_in_fp32_run_on_the_fp32_units(llama3: Make) -> None:
+    """After kbit preparation without autocast a card of many FP32 units passes one of many tensor cores."""
+    mixed = replace(TRL_KBIT, kbit_preparation=True, autocast=True)
+    pro, a100 = find_gpu("RTXPro6000"), find_gpu("A100-80GB")
+
+    def ratio(autocast: bool) -> float:
+        job = llama3(max_length=8192, micro_batch=2, profile=replace(mixed, autocast=autocast))
+        return estimate_speed(job, pro).expected / estimate_speed(job, a100).expected
+
+    assert ratio(True) < 1.0
+    assert ratio(False) > 1.5
+
+
+def test_attention_gains_less_from_a_newer_card_than_products_do(llama3: Make) -> None:
+    def ratio(length: int) -> float:
+        job = replace(llama3(quantization="none"), max_length=length, shape=replace(llama3().shape, positions=None))
+        h100, a100 = (estimate_speed(job, find_gpu(name)).seconds["products"] for name in ("H100", "A100-80GB"))
+        return a100 / h100
+
+    assert ratio(65536) < ratio(4096) - 0.1
+
+
+def test_gathering_hides_behind_computing(llama3: Make) -> None:
+    """Many tokens a step hide what FSDP gathers, but for one layer; few do not."""
+    many, few = (
+        estimate_speed(llama3(n_gpus=2, parallel="fsdp", micro_batch=b, max_length=n), find_gpu("RTX4090")).seconds
+        for b, n in ((8, 2048), (1, 64))
+    )
+    assert many["communication"] < 0.05 * many["products"]
+    assert few["communication"] > few["products"]
 
 
 def test_little_measured_cards_have_a_wider_band(llama3: Make) -> None:

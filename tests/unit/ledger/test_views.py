@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from orchestrator.errors import ExitCode
-from orchestrator.ledger.corrections import HIGHEST, corrected, corrections
+from orchestrator.ledger.corrections import HIGHEST, corrections, paces
 from orchestrator.ledger.money import Account, charging, spent
 from orchestrator.ledger.receipt import exit_code, receipt
 from orchestrator.ledger.sweep import HEARTBEAT_S, Verdict, judge
@@ -105,10 +105,8 @@ def test_corrections_are_bounded_and_rest_on_whole_runs() -> None:
     assert corrections([finished(outcome=Outcome.FAILED), going_on()]) == {}
     known = corrections([finished(1500.0), finished(500.0), finished(800.0)])
     assert known["T4"].factor == 0.8 and known["T4"].runs == 3
-    assert corrected(OFFER, known).expected_s == 800.0
-    assert corrected(OFFER, {}) == OFFER
+    assert paces([finished(1500.0), finished(500.0), finished(800.0)]) == {"T4": 0.8}
     unestimated = msgspec.structs.replace(OFFER, expected_s=None)
-    assert corrected(unestimated, known) == unestimated
     no_estimate = msgspec.structs.replace(finished(), offers=(unestimated,))
     assert corrections([no_estimate]) == {} and receipt(no_estimate, output="o", observer="w")["estimate_vs_actual"] == {}
 
@@ -137,3 +135,10 @@ def test_receipt() -> None:
 def test_exit_codes(outcome: Outcome, reason: Reason, code: ExitCode) -> None:
     assert exit_code(finished(outcome=outcome, reason=reason)) is code
     assert exit_code(going_on()) is ExitCode.TEARDOWN_UNCONFIRMED
+
+
+def test_a_corrected_estimate_is_not_corrected_again() -> None:
+    """A run that took what a factor of 1.5 had foretold confirms the factor; it does not pull it back to 1."""
+    again = msgspec.structs.replace(OFFER, expected_s=(OFFER.expected_s or 0.0) * 1.5, learned=1.5)
+    state = msgspec.structs.replace(finished(1500.0), offers=(again,))
+    assert paces([state]) == {"T4": pytest.approx(1.5)}
