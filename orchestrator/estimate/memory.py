@@ -187,11 +187,11 @@ WIDEST_UNKNOWN = 0.25  # for a trainer whose code was not read: what it keeps an
 def _band(w: Workload, parts: dict[str, float]) -> float:
     """Half the width of the band, as a share of the expected peak."""
     total = sum(parts.values())
-    factor = 1.0 if w.profile.known else 1.8
-    factor *= 1.3 if w.quantization == "int8" else 1.0  # LLM.int8's outlier path keeps what the data asks for
+    unread = 1.0 if w.profile.known else 1.8
+    factor = unread * (1.3 if w.quantization == "int8" else 1.0)  # LLM.int8's outlier path keeps what the data asks for
     spread = sum(_UNCERTAIN[name] * size for name, size in parts.items()) * factor
     widest = WIDEST_BAND if w.profile.known else WIDEST_UNKNOWN
-    return min(widest, max(NARROWEST_BAND, spread / total))
+    return min(widest, max(NARROWEST_BAND * unread, spread / total))
 
 
 def estimate_memory(w: Workload) -> MemoryEstimate:
