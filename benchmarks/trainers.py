@@ -212,6 +212,7 @@ def _unseen(row: Mapping[str, str], shape: ModelShape, four_bit: bool) -> Traine
         score_bytes=8 if shape.softcap else 6,
         keeps_linear_inputs=four_bit and old,
         fused_activation=not hub,
+        embedding_state_32bit=hub,
         two_int8_layouts=old,
         overlapped_optimizer="backward" in row["optimizer"].lower() or "bwd" in row["optimizer"].lower(),
     )

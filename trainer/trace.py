@@ -212,9 +212,11 @@ def _loss(settings: dict[str, Any], model: Any, ids: torch.Tensor, begin_backwar
     hidden.register_hook(lambda _: begin_backward())
     flat = hidden.reshape(-1, hidden.shape[-1])
     wanted = settings.get("answer_tokens") if settings.get("loss", "answer") == "answer" else None
-    if wanted:
-        flat = flat[: int(wanted)]
-    logits = base.get_output_embeddings()(flat)
+    cap = getattr(getattr(base.config, "text_config", None) or base.config, "final_logit_softcapping", None)
+    if cap:  # the whole model's forward, as heads.py then uses: every position has logits, and tanh keeps its output
+        logits = (torch.tanh(base.get_output_embeddings()(flat) / cap) * cap)[: int(wanted or flat.shape[0])]
+    else:
+        logits = base.get_output_embeddings()(flat[: int(wanted or flat.shape[0])])
     targets = torch.zeros(logits.shape[0], dtype=torch.long)
     return torch.nn.functional.cross_entropy(logits.float(), targets)
 

@@ -82,6 +82,7 @@ def _finish(b: dict[str, Any], c: Config, matrices: list[Matrix], *, tied_defaul
     built: dict[str, Any] = {
         **b,
         "tied": tied,
+        "caps_logits": bool(c.get("final_logit_softcapping")),
         "matrices": tuple(matrices),
         "embedding_params": b["vocab"] * hidden,
         "head_params": 0 if tied else b["vocab"] * hidden,

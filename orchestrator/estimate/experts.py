@@ -146,4 +146,5 @@ def _gemma4_rest(b: dict[str, Any], c: Config, matrices: list[Matrix], vectors: 
         vectors += n * (3 * hidden + hidden + experts)
         more = {"experts": experts, "experts_per_token": active, "moe_intermediate": inner}
     more |= {"embedding_params": embeddings, "norm_params": vectors, "norms_per_layer": 4, "qk_norm": True}
+    more["caps_logits"] = bool(c.get("final_logit_softcapping", 30.0))  # 30 in every published checkpoint
     return _finish(b, c, matrices, tied_default=True, **more)

@@ -36,6 +36,7 @@ CACHED = 0.15
 CACHED_VARYING = 0.9
 CACHED_MOST = 3.0
 _CHUNK = 128  # tokens whose logits litgpt's loss works on at once
+_ANSWER_CHUNK = 1024  # positions that our own loss works on at once, recomputed in backward (trainer/heads.py)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +68,26 @@ def _logits(w: Workload) -> tuple[float, float]:
     held = 2.0 if w.profile.logits_retained and loss != "full-old" else 4.0 if w.profile.logits_retained or loss == "chunked" else 0.0
     retained = held * vocab * tokens
     chunk = {"chunked": 8.0 * _CHUNK, "chunked-fp32": 8.0 * tokens / 8}.get(loss, 0.0)
+    if w.shape.caps_logits and loss != "fused":  # tanh keeps its 16-bit output; fused kernels cap inside
+        per_entry += 2.0
     total = per_entry * vocab * tokens + min(chunk, 12.0 * tokens) * vocab + (2.0 * vocab * tokens if w.profile.logits_retained else 0.0)
+    if loss == "answer":
+        total = _answer_logits(w)
     if w.task == "dpo":  # the reference model's log-probabilities are made first and are small; its logits are not kept
         total += 2.0 * vocab * tokens
     if w.profile.kbit_preparation and w.profile.autocast and w.quantized:
         total += 2.0 * vocab * w.shape.hidden  # autocast's 16-bit copy of an fp32 lm_head
     return total, retained
+
+
+def _answer_logits(w: Workload) -> float:
+    """Our own loss: only the positions that carry it, in chunks. A model that caps its logits makes them for every position."""
+    vocab, tokens = float(w.shape.vocab), w.tokens
+    answers = min(tokens, w.answer_tokens or tokens)
+    if not w.shape.caps_logits:
+        return LOGIT_BYTES["answer"] * vocab * min(answers, _ANSWER_CHUNK)
+    # In 16 bit: tanh's output next to the loss's own tensors; then, in its backward, that and two gradients.
+    return vocab * max(2.0 * tokens + LOGIT_BYTES["answer"] * answers, 6.0 * tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +187,11 @@ WIDEST_UNKNOWN = 0.25  # for a trainer whose code was not read: what it keeps an
 def _band(w: Workload, parts: dict[str, float]) -> float:
     """Half the width of the band, as a share of the expected peak."""
     total = sum(parts.values())
-    factor = 1.0 if w.profile.known else 1.8
-    factor *= 1.3 if w.quantization == "int8" else 1.0  # LLM.int8's outlier path keeps what the data asks for
+    unread = 1.0 if w.profile.known else 1.8
+    factor = unread * (1.3 if w.quantization == "int8" else 1.0)  # LLM.int8's outlier path keeps what the data asks for
     spread = sum(_UNCERTAIN[name] * size for name, size in parts.items()) * factor
     widest = WIDEST_BAND if w.profile.known else WIDEST_UNKNOWN
-    return min(widest, max(NARROWEST_BAND, spread / total))
+    return min(widest, max(NARROWEST_BAND * unread, spread / total))
 
 
 def estimate_memory(w: Workload) -> MemoryEstimate:

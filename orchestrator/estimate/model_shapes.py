@@ -32,7 +32,7 @@ FAMILIES: dict[str, Builder] = {
     "seed_oss": partial(a.llama_like, qkv_bias=True),
     "granite": a.llama_like,
     "gemma": partial(a.llama_like, tied=True),
-    "gemma2": partial(a.llama_like, tied=True, norms_per_layer=4, softcap=True),
+    "gemma2": partial(a.llama_like, tied=True, norms_per_layer=4, softcap=True, caps_logits=True),
     "gemma3_text": partial(a.llama_like, tied=True, norms_per_layer=4, qk_norm=True),
     "gemma4_text": e.gemma4,
     "phi": a.phi,

@@ -1,8 +1,9 @@
 """Bytes of weights, adapters, gradients and optimizer state: what does not depend on the batch.
 
 Sources: bitsandbytes' ``functional.py`` (blocks of 64, one fp32 absmax each; double quantization makes the absmax 8 bit
-in blocks of 256), ``optim`` (8-bit state in blocks of 256; tensors under 4096 elements stay 32 bit; a paged optimizer
-keeps tensors of 1e5 elements and more in managed memory), torch's ``_multi_tensor_adamw`` (one more buffer).
+in blocks of 256), ``optim`` (8-bit state in blocks of 256; tensors under 4096 elements stay 32 bit; a paged optimizer keeps tensors of 1e5
+elements and more in managed memory), transformers' ``Trainer.create_optimizer`` (a trained ``nn.Embedding`` keeps 32-bit
+state under an 8-bit optimizer), torch's ``_multi_tensor_adamw`` (one more buffer).
 Must not import anything outside the standard library.
 """
 
@@ -59,6 +60,13 @@ def trained_tensors(w: Workload) -> Iterator[tuple[int, int]]:
         yield shape.hidden * (w.labels if w.task == "classification" else 1), 1
 
 
+def _trained_embeddings(w: Workload) -> tuple[int, int]:
+    """(elements, how many) of the ``nn.Embedding`` tensors that the optimizer steps; PEFT's copy of one counts."""
+    if w.method == "full":
+        return w.shape.embedding_params, 1
+    return w.shape.vocab * w.shape.hidden, 1 if w.trains_embeddings else 0
+
+
 def trained_parameters(w: Workload) -> int:
     """Trainable parameters, as ``print_trainable_parameters`` says."""
     return sum(size * count for size, count in trained_tensors(w))
@@ -104,6 +112,9 @@ def static_bytes(w: Workload) -> StaticBytes:
     trained = trained_parameters(w)
     temporary = trained * each if p.foreach and w.optimizer == "adamw" else 0.0
     optimizer = sum(_state_bytes(w, size, each) * count for size, count in trained_tensors(w))
+    if w.optimizer == "adamw_8bit" and p.embedding_state_32bit:
+        size, count = _trained_embeddings(w)
+        optimizer += (8.0 * size - _state_bytes(w, size, each)) * count
     gradients = float(trained * each)
     if p.overlapped_optimizer:  # one layer's gradients, or the largest tensor's
         largest = max(size for size, _ in trained_tensors(w))

@@ -54,6 +54,7 @@ class TrainerProfile:
     quantizes_head: bool = False  # lm_head is quantized like the rest (Lightning's bitsandbytes plugin)
     two_int8_layouts: bool = False  # bitsandbytes before 0.45 could hold a second layout of int8 weights: in the high estimate
     quantizes_experts: bool = False  # one nn.Linear an expert (transformers 4): bitsandbytes reaches them
+    embedding_state_32bit: bool = True  # transformers' Trainer exempts nn.Embedding from 8-bit optimizer state
     foreach: bool = True  # AdamW works on all tensors at once and holds one more buffer of their size
     overlapped_optimizer: bool = False  # the optimizer steps inside backward: gradients live one layer at a time
     compiled: bool = False  # torch.compile fuses the gated activation: its product is recomputed, one tensor less
@@ -76,15 +77,19 @@ LITGPT = TrainerProfile(
     fused_activation=True,
     fuses_qkv=True,
     unties_head=True,
+    embedding_state_32bit=False,
     counter="allocated",
 )
 PEFT_BENCH = TrainerProfile(
     name="PEFT method comparison", loss="full", logits_retained=True, autocast=False, repeats_kv=True, counter="reserved",
 )  # fmt: skip
 TORCHTUNE = TrainerProfile(
-    name="torchtune", loss="full", adapter_bytes=2, autocast=False, repeats_kv=True, foreach=False, counter="allocated",
+    name="torchtune", loss="full", adapter_bytes=2, autocast=False, repeats_kv=True, foreach=False,
+    embedding_state_32bit=False, counter="allocated",
 )  # fmt: skip
-PLAIN_LOOP = TrainerProfile(name="plain loop over transformers", loss="half", autocast=False, repeats_kv=True, counter="reserved")
+PLAIN_LOOP = TrainerProfile(
+    name="plain loop over transformers", loss="half", autocast=False, repeats_kv=True, embedding_state_32bit=False, counter="reserved",
+)  # fmt: skip
 UNSLOTH = TrainerProfile(  # its LoRA_MLP keeps both halves and recomputes the activation, as compiled code does
     name="Unsloth", loss="fused", fused_norms=True, compiled=True, counter="reserved"
 )

@@ -63,6 +63,7 @@ class ModelShape:
     norms_per_layer: int = 2  # of the residual width, per layer
     qk_norm: bool = False  # queries and keys are normalized too
     softcap: bool = False  # scores and logits pass through tanh (Gemma 2): no fused attention in older transformers
+    caps_logits: bool = False  # logits pass through tanh (Gemma 2 and 4), whose output is kept
     fused_qkv: bool = False  # one matrix makes queries, keys and values: values pin the whole product
     sliding_window: int | None = None
     experts: int = 0

@@ -54,6 +54,19 @@ def test_trace_and_closed_form_agree_within_two_percent(tracer: Any, model: str,
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model", ["google/gemma-2-2b", "Qwen/Qwen2.5-7B"])
+@pytest.mark.parametrize("answers", [64, 900])
+def test_our_own_loss_agrees_too_where_logits_are_capped_and_where_they_are_not(tracer: Any, model: str, answers: int) -> None:
+    config = {"model": TABLE[model]["config"], "quantization": "nf4", "length": 1024, "answer_tokens": answers, "optim": "adamw_8bit"}
+    job = Workload(
+        shape=bundled_shape(model), quantization="nf4", max_length=1024, optimizer="adamw_8bit", answer_tokens=answers,
+        profile=replace(OURS_BF16, counter="allocated"),
+    )  # fmt: skip
+    assert estimate_memory(job).expected == pytest.approx(tracer.trace(config)["peak_bytes"], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_bad_configs_are_reported_as_json(tracer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "c.json"
     for content in ("{", "{}", '{"model": {"model_type": "nothing", "num_hidden_layers": 2}}', '{"model": {"model_type": "llama"}}'):
