@@ -81,6 +81,9 @@ def _downloaded(value: Value) -> str | None:
 
 def _quantization(draft: Draft, model: Model, config: Opaque | None) -> None:
     loaded: Opaque | None = model.loaded
+    if model.differs:
+        draft.miss("quantization", model.text, model.differs)
+        return
     held: Arg | None = parameter(loaded, "quantization_config") if loaded is not None else None
     if loaded is None and config is not None:
         extra = parameter(config, "model_init_kwargs")

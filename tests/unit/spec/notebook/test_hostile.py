@@ -90,6 +90,16 @@ def test_a_statement_too_long_to_follow_is_named_and_what_it_changes_unknown(tmp
     assert any("too long to follow" in note for note in found.notes)
 
 
+def test_conditions_on_the_way_to_the_model_are_followed_once(tmp_path: Path) -> None:
+    """Two ways at each of sixty places are 2**60 ways in all."""
+    wrapped = "if unk():\n  net = net.to(1)\nelse:\n  net = net.cuda()\n" * 60
+    code = TRAINS.replace("SFTTrainer(model=", "net = ").replace(", args=", f"\n{wrapped}SFTTrainer(model=net, args=")
+    start = time.process_time()
+    found = import_notebook(save(tmp_path / "n.ipynb", notebook(code)))
+    assert time.process_time() - start < 2
+    assert [one["key"] for one in found.unresolved] == ["model"]
+
+
 def test_many_statements(tmp_path: Path) -> None:
     text = "\n".join("x = [1, 2, 3, 4, 5, 6, 7, 8]" for _ in range(60_000))
     start = time.process_time()
