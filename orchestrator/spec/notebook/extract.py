@@ -312,6 +312,8 @@ def _length(draft: Draft, trainer: Opaque, config: Opaque | None, model: Model, 
     values = {str(known(arg)) for arg in lengths}
     if len(values) > 1:
         draft.miss(key, "; ".join(sorted({arg.text for arg in lengths}))[:200], "the tokenizer is called with several lengths")
+    elif len({arg.loc for arg in lengths}) > 1 and draft.values.get("task") not in ("reward", "dpo"):
+        draft.miss(key, lengths[0].text, "the tokenizer is called at several places, each for a piece of the row perhaps")
     elif lengths:
         draft.put(key, lengths[0])
 
