@@ -150,6 +150,16 @@ def _bound(m: Machine, found: Value, value: Instance | Cls, cls: Cls) -> Value:
     return Func(found.node, found.scope, found.cell, found.defaults, found.kw_defaults, found.opaque, owner, found.kind)
 
 
+def called(m: Machine, node: ast.AST, value: Value) -> Func | None:
+    """What runs when a library calls it: a function, a method of an object, or the __call__ of an object of the notebook's own class."""
+    if isinstance(value, Instance) and value.cls is not None:
+        try:
+            value = get_attribute(m, node, value, "__call__")
+        except Unresolved:
+            return None
+    return value if isinstance(value, Func) and (value.bound is None or isinstance(value.bound, Instance)) else None
+
+
 def set_attribute(m: Machine, holder: Value, name: str, value: Value) -> None:
     if isinstance(holder, Instance | Cls):
         cls = holder.cls if isinstance(holder, Instance) else holder
