@@ -5,7 +5,8 @@ Conflicts and unknowns are reported, never guessed.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from . import datasets, kaggle, prompts, tables, trainers
 from .draft import Draft
@@ -13,6 +14,8 @@ from .trainers import Model, known, parameter
 from .values import Arg, Event, Opaque, PyDict, Unresolved, Value, reason, thaw
 
 OOM_WHY = "the notebook's own output ends in CUDA out of memory; checkpointing changes no result and is the first remedy"
+_STORED: Final = re.compile(r"4bit|8bit|awq|gptq", re.IGNORECASE)
+STORED_WHY = "the weights' name says that they are stored quantized, the call that they are not"
 SAVE_WHY = "save_steps=0 writes no checkpoint at all, so that an interrupted run starts again from nothing; cloudtune sets its own interval"
 
 
@@ -96,7 +99,7 @@ def _quantization(draft: Draft, model: Model, config: Opaque | None) -> None:
     if loaded is None:
         return
     four, eight = parameter(loaded, "load_in_4bit"), parameter(loaded, "load_in_8bit")
-    unsloth = trainers.model_class(model).startswith("Fast")
+    unsloth, stored = trainers.model_class(model).startswith("Fast"), _STORED.search(str(known(model.base))) is not None
     try:
         in_four, in_eight = _flag(four), _flag(eight)
         if in_four and not in_eight:
@@ -108,12 +111,16 @@ def _quantization(draft: Draft, model: Model, config: Opaque | None) -> None:
         elif in_eight and not in_four:
             assert eight is not None
             draft.set("quantization", "int8", eight.loc)
+        elif four is not None and in_four is False and not in_eight and stored:
+            draft.miss("quantization", four.text, STORED_WHY)
         elif four is not None and in_four is False and not in_eight:
             draft.set("quantization", "none", four.loc)
         elif loaded.open:
             draft.miss("quantization", "from_pretrained(**…)", "called with arguments that are not known")
+        elif in_four is None and in_eight is None and stored:
+            draft.note("the notebook asks for no quantization, but the model's name says that its weights are stored quantized")
         elif in_four is None and in_eight is None and not unsloth:
-            draft.note("the notebook loads the model without quantization")
+            draft.note("the notebook loads the model without quantization; cloudtune's own is nf4, and quantization: none keeps it whole")
     except Unresolved as problem:
         draft.miss("quantization", (four or eight or Arg(None, "from_pretrained", loaded.loc)).text, problem.why)
 
@@ -179,7 +186,7 @@ def _lora(draft: Draft, event: Event, trainer: Opaque, model: Model) -> None:
         if any(link.last == "from_pretrained" for link in model.links):
             draft.miss("lora", "from_pretrained", "the notebook goes on training a saved adapter")
         elif model.base is not None:
-            draft.note("no LoRA is set up in the notebook: it trains all weights")
+            draft.note("no LoRA is set up in the notebook: it trains all weights, cloudtune a LoRA")
         return
     call, arg = found[0]
     if call is None or call.op != "call" or call.last not in ("LoraConfig", "get_peft_model"):
