@@ -32,6 +32,8 @@ def extract(event: Event, measured: dict[str, Any]) -> Draft:
         draft.set("task", task, event.call.loc)
     else:
         draft.miss("task", event.call.callee, reasons)
+    if trainers.model_class(model).endswith(tables.IMAGE_MODELS):
+        draft.note(f"{trainers.model_class(model)} reads images as well; cloudtune trains on text alone")
     _quantization(draft, model, config)
     _lora(draft, event, trainer, model)
     _training(draft, trainer, config)
