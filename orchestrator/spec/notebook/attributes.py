@@ -6,7 +6,7 @@ import ast
 from pathlib import PurePosixPath
 from typing import Any
 
-from . import constants, expressions
+from . import constants, expressions, tables
 from .machine import Machine
 from .values import (
     MISSING,
@@ -102,6 +102,9 @@ def _of_opaque(m: Machine, node: ast.AST, value: Opaque, name: str) -> Value:
         return value.slots[name]
     if value.op == "call" and name in value.kwargs and "*" not in value.slots and value.last[:1].isupper() and not value.recv:
         return value.kwargs[name].value  # what a config class was given, until somebody changes it
+    order = tables.TRAINER_POSITIONS.get(value.last, ())
+    if value.op == "call" and name == "args" and "*" not in value.slots and name in order[: len(value.args)]:
+        return value.args[order.index(name)].value  # trainer.args.seed = 1 changes what the trainer was given
     if value.op == "name":
         return expressions.opaque(m, node, value.why, "name", callee=f"{value.callee}.{name}")
     return expressions.opaque(m, node, reason(value), "attr", recv=value, callee=name)
