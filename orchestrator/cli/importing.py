@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.cli import output
 from orchestrator.errors import UsageProblem
 from orchestrator.spec.notebook import Imported, import_notebook
-from orchestrator.spec.notebook.errors import NotebookProblem, SeveralTrainers
+from orchestrator.spec.notebook.errors import NotebookProblem
 from orchestrator.spec.parse import JOB_FILE_NAMES
 from trainer.contract import write_atomically
 
@@ -33,9 +33,6 @@ def read(notebook: Path, trainer: int | None) -> Imported:
     """The fine-tune of a notebook. Raises UsageProblem for anything that is none."""
     try:
         return import_notebook(notebook, trainer=trainer)
-    except SeveralTrainers as error:
-        found = "\n".join(f"  {line}" for line in error.trainers)
-        raise UsageProblem(f"{error.message}\n{found}", hint=error.hint or None) from error
     except NotebookProblem as error:
         raise UsageProblem(error.message, hint=error.hint or None) from error
 

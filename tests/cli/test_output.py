@@ -132,3 +132,10 @@ def test_import_and_the_one_notebook_of_a_folder(desk: Desk) -> None:
     assert desk.run("import", "my notebook.ipynb")[0] == 2, "never overwrites"
     (desk.job / "nothing.py").write_text("print(1)")
     assert desk.run("import", "nothing.py", "--force")[0] == 2
+
+
+def test_import_names_each_trainer_once(desk: Desk) -> None:
+    (desk.job / "two.py").write_text("from trl import SFTTrainer\nSFTTrainer('org/a').train()\nSFTTrainer('org/b').train()\n")
+    code, _, err = desk.run("import", "two.py", "--force")
+    assert code == 2 and "--trainer N" in err
+    assert err.count("SFTTrainer") == 2, err

@@ -6,7 +6,7 @@ import ast
 from pathlib import PurePosixPath
 from typing import Any
 
-from . import constants, expressions
+from . import constants, expressions, tables
 from .machine import Machine
 from .values import (
     MISSING,
@@ -102,6 +102,9 @@ def _of_opaque(m: Machine, node: ast.AST, value: Opaque, name: str) -> Value:
         return value.slots[name]
     if value.op == "call" and name in value.kwargs and "*" not in value.slots and value.last[:1].isupper() and not value.recv:
         return value.kwargs[name].value  # what a config class was given, until somebody changes it
+    order = tables.TRAINER_POSITIONS.get(value.last, ())
+    if value.op == "call" and name == "args" and "*" not in value.slots and name in order[: len(value.args)]:
+        return value.args[order.index(name)].value  # trainer.args.seed = 1 changes what the trainer was given
     if value.op == "name":
         return expressions.opaque(m, node, value.why, "name", callee=f"{value.callee}.{name}")
     return expressions.opaque(m, node, reason(value), "attr", recv=value, callee=name)
@@ -148,6 +151,16 @@ def _bound(m: Machine, found: Value, value: Instance | Cls, cls: Cls) -> Value:
     else:
         return found
     return Func(found.node, found.scope, found.cell, found.defaults, found.kw_defaults, found.opaque, owner, found.kind)
+
+
+def called(m: Machine, node: ast.AST, value: Value) -> Func | None:
+    """What runs when a library calls it: a function, a method of an object, or the __call__ of an object of the notebook's own class."""
+    if isinstance(value, Instance) and value.cls is not None:
+        try:
+            value = get_attribute(m, node, value, "__call__")
+        except Unresolved:
+            return None
+    return value if isinstance(value, Func) and (value.bound is None or isinstance(value.bound, Instance)) else None
 
 
 def set_attribute(m: Machine, holder: Value, name: str, value: Value) -> None:

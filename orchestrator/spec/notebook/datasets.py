@@ -186,6 +186,8 @@ def say_limits(draft: Draft, flow: Flow) -> None:
         if one.op == "call" and one.callee in (".select", ".head", ".sample", ".take", ".shard") and one.loc != Loc(0, 0):
             shown = ", ".join([arg.text for arg in one.args] + [f"{key}={arg.text}" for key, arg in one.kwargs.items()])
             draft.note(f"{one.loc}: the notebook trains on a part of the data only: {one.callee}({shown})"[:200])
+        elif one.op == "item" and one.parts == ("slice",) and one.loc != Loc(0, 0):
+            draft.note(f"{one.loc}: the notebook trains on a part of the data only: a slice of it")
 
 
 def tokenizer_lengths(value: Value) -> list[Arg]:
@@ -198,6 +200,9 @@ def tokenizer_lengths(value: Value) -> list[Arg]:
             continue
         seen.add(id(one))
         if isinstance(one, Opaque):
+            if one.op == "item" and one.parts == ("slice",) and (cut := _tokenized(one.recv)) is not None:
+                found.append(cut._replace(value=Opaque("expr", "what the tokenizer gives is cut again afterwards", loc=one.loc)))
+                continue
             if one.op == "call" and "max_length" in one.kwargs and one.last not in ("generate", "from_pretrained"):
                 found.append(one.kwargs["max_length"])
             if one.op == "call" and one.last == "from_pretrained":
@@ -210,6 +215,13 @@ def tokenizer_lengths(value: Value) -> list[Arg]:
         elif isinstance(one, tuple):
             todo += one
     return found
+
+
+def _tokenized(value: Value) -> Arg | None:
+    """max_length of the tokenizer call that this is a part of: tok(…)["input_ids"], tok(…).input_ids, tok.encode(…)."""
+    if isinstance(value, Opaque) and value.op in ("item", "attr"):
+        value = value.recv
+    return value.kwargs.get("max_length") if isinstance(value, Opaque) and value.op == "call" else None
 
 
 def plain(arg: Arg) -> object:

@@ -331,7 +331,7 @@ def _dict(m: Machine, node: Any, scope: Scope) -> Value:
             if isinstance(inner, PyDict) and not isinstance(inner.slots["items"], Opaque):
                 made.update(content(inner))
             else:
-                unknown = opaque(m, node, reason(inner))
+                unknown = opaque(m, node, reason(inner), "expr", parts=(inner,))
             continue
         name = evaluate(m, key, scope)
         held = evaluate(m, value, scope)

@@ -5,7 +5,8 @@ Conflicts and unknowns are reported, never guessed.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from . import datasets, kaggle, prompts, tables, trainers
 from .draft import Draft
@@ -13,6 +14,8 @@ from .trainers import Model, known, parameter
 from .values import Arg, Event, Opaque, PyDict, Unresolved, Value, reason, thaw
 
 OOM_WHY = "the notebook's own output ends in CUDA out of memory; checkpointing changes no result and is the first remedy"
+_STORED: Final = re.compile(r"4bit|8bit|awq|gptq", re.IGNORECASE)
+STORED_WHY = "the weights' name says that they are stored quantized, the call that they are not"
 SAVE_WHY = "save_steps=0 writes no checkpoint at all, so that an interrupted run starts again from nothing; cloudtune sets its own interval"
 
 
@@ -29,6 +32,8 @@ def extract(event: Event, measured: dict[str, Any]) -> Draft:
         draft.set("task", task, event.call.loc)
     else:
         draft.miss("task", event.call.callee, reasons)
+    if trainers.model_class(model).endswith(tables.IMAGE_MODELS):
+        draft.note(f"{trainers.model_class(model)} reads images as well; cloudtune trains on text alone")
     _quantization(draft, model, config)
     _lora(draft, event, trainer, model)
     _training(draft, trainer, config)
@@ -81,6 +86,9 @@ def _downloaded(value: Value) -> str | None:
 
 def _quantization(draft: Draft, model: Model, config: Opaque | None) -> None:
     loaded: Opaque | None = model.loaded
+    if model.differs:
+        draft.miss("quantization", model.text, model.differs)
+        return
     held: Arg | None = parameter(loaded, "quantization_config") if loaded is not None else None
     if loaded is None and config is not None:
         extra = parameter(config, "model_init_kwargs")
@@ -93,7 +101,7 @@ def _quantization(draft: Draft, model: Model, config: Opaque | None) -> None:
     if loaded is None:
         return
     four, eight = parameter(loaded, "load_in_4bit"), parameter(loaded, "load_in_8bit")
-    unsloth = trainers.model_class(model).startswith("Fast")
+    unsloth, stored = trainers.model_class(model).startswith("Fast"), _STORED.search(str(known(model.base))) is not None
     try:
         in_four, in_eight = _flag(four), _flag(eight)
         if in_four and not in_eight:
@@ -105,12 +113,16 @@ def _quantization(draft: Draft, model: Model, config: Opaque | None) -> None:
         elif in_eight and not in_four:
             assert eight is not None
             draft.set("quantization", "int8", eight.loc)
+        elif four is not None and in_four is False and not in_eight and stored:
+            draft.miss("quantization", four.text, STORED_WHY)
         elif four is not None and in_four is False and not in_eight:
             draft.set("quantization", "none", four.loc)
         elif loaded.open:
             draft.miss("quantization", "from_pretrained(**…)", "called with arguments that are not known")
+        elif in_four is None and in_eight is None and stored:
+            draft.note("the notebook asks for no quantization, but the model's name says that its weights are stored quantized")
         elif in_four is None and in_eight is None and not unsloth:
-            draft.note("the notebook loads the model without quantization")
+            draft.note("the notebook loads the model without quantization; cloudtune's own is nf4, and quantization: none keeps it whole")
     except Unresolved as problem:
         draft.miss("quantization", (four or eight or Arg(None, "from_pretrained", loaded.loc)).text, problem.why)
 
@@ -176,7 +188,7 @@ def _lora(draft: Draft, event: Event, trainer: Opaque, model: Model) -> None:
         if any(link.last == "from_pretrained" for link in model.links):
             draft.miss("lora", "from_pretrained", "the notebook goes on training a saved adapter")
         elif model.base is not None:
-            draft.note("no LoRA is set up in the notebook: it trains all weights")
+            draft.note("no LoRA is set up in the notebook: it trains all weights, cloudtune a LoRA")
         return
     call, arg = found[0]
     if call is None or call.op != "call" or call.last not in ("LoraConfig", "get_peft_model"):
@@ -309,6 +321,8 @@ def _length(draft: Draft, trainer: Opaque, config: Opaque | None, model: Model, 
     values = {str(known(arg)) for arg in lengths}
     if len(values) > 1:
         draft.miss(key, "; ".join(sorted({arg.text for arg in lengths}))[:200], "the tokenizer is called with several lengths")
+    elif len({arg.loc for arg in lengths}) > 1 and draft.values.get("task") not in ("reward", "dpo"):
+        draft.miss(key, lengths[0].text, "the tokenizer is called at several places, each for a piece of the row perhaps")
     elif lengths:
         draft.put(key, lengths[0])
 

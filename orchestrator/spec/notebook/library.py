@@ -87,8 +87,9 @@ def _made(m: Machine, node: ast.AST, callee: str, given: Given, why: str, recv: 
     kwargs = {key: one._replace(value=captured(one.value)) for key, one in given.kwargs.items()}
     made = Opaque("call", why, callee=callee, recv=recv, args=args, kwargs=kwargs, opened=given.opened, loc=m.loc(node), born=len(m.trail))
     for key, one in [*((str(index), arg) for index, arg in enumerate(args)), *kwargs.items()]:
-        if isinstance(one.value, Func) and one.value.bound is None:
-            made.slots["result", key] = calls.callback(m, one.value, given, node)
+        called = attributes.called(m, node, one.value)
+        if called is not None and (called.bound is None or not is_trainer(made.last)):
+            made.slots["result", key] = calls.callback(m, called, given, node)
     return made
 
 
@@ -186,7 +187,7 @@ def library_call(m: Machine, node: ast.AST, path: str, given: Given, scope: Scop
                 m.forget(given.args[0].value, "an attribute whose name is not known was set")
         if known is not None:
             return known.value
-    if path in POISON:
+    if path in POISON and not _has_own_names(given):
         m.forget_globals(f"changed by {last}(), which is not followed")
     made = _made(m, node, path, given, f"what {path}() gives is known only when it runs")
     if is_trainer(last) or last == "get_peft_model":
@@ -198,6 +199,13 @@ def library_call(m: Machine, node: ast.AST, path: str, given: Given, scope: Scop
     if (path.split(".")[0] not in HARMLESS_ROOTS and not last[:1].isupper()) or "shuffle" in last:
         _forget_arguments(m, given, f"changed by {path}(), which is not followed")
     return made
+
+
+def _has_own_names(given: Given) -> bool:
+    """eval(text, {"null": None}): with a mapping of its own, it reaches no name of the notebook."""
+    names = given.args[1].value if len(given.args) == 2 and not given.opened and not given.kwargs else None
+    items = names.slots["items"] if isinstance(names, PyDict) else None
+    return isinstance(items, dict) and all(is_constant(one) for one in items.values())
 
 
 def _known(value: Value) -> Arg:

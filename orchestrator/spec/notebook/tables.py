@@ -50,6 +50,7 @@ ELSEWHERE_LORA: Final = (
 TASKS: Final[dict[str, str]] = {
     "SFTTrainer": "sft", "UnslothTrainer": "sft", "DPOTrainer": "dpo", "UnslothDPOTrainer": "dpo", "RewardTrainer": "reward",
 }  # fmt: skip
+IMAGE_MODELS: Final = ("VisionModel", "ForImageTextToText", "ForVision2Seq", "VLForConditionalGeneration")  # ends of class names
 PLAIN_TRAINERS: Final = frozenset(["Trainer", "Seq2SeqTrainer"])
 TRAINER_POSITIONS: Final[dict[str, tuple[str, ...]]] = {
     "Trainer": ("model", "args", "data_collator", "train_dataset", "eval_dataset"),

@@ -12,6 +12,7 @@ from .machine import Machine
 from .values import Arg, Event, Loc, Opaque, PyDict, Unresolved, Value, reason, thaw
 
 MAX_LINKS: Final = 200
+MAX_WAYS: Final = 4  # that a condition leaves open for one model
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Model:
     links: list[Opaque] = field(default_factory=list)
     why: str = ""  # why base is not known
     text: str = ""
+    differs: str = ""  # the condition, where the same weights are loaded in one of several ways
 
 
 def all_trainers(m: Machine) -> list[Event]:
@@ -89,8 +91,8 @@ def known(arg: Arg | None) -> Any:
 # --- the model ----------------------------------------------------------------------------------------------------------------------------
 
 
-def follow_model(value: Value, text: str) -> Model:
-    """From what the trainer was given back to the from_pretrained that loaded it."""
+def follow_model(value: Value, text: str, *, branching: bool = True) -> Model:
+    """From what the trainer was given back to the from_pretrained that loaded it. branching: through one condition at most."""
     model = Model(text=text)
     for _ in range(MAX_LINKS):
         if isinstance(value, str):
@@ -99,12 +101,45 @@ def follow_model(value: Value, text: str) -> Model:
         if not isinstance(value, Opaque):
             model.why = reason(value)
             return model
+        if value.op == "join" and branching and 2 <= len(value.parts) <= MAX_WAYS:
+            return _one_of(model, value)
         following = _step(model, value)
         if following is None:
             return model
         value = following
     model.why = "wrapped too often to follow"
     return model
+
+
+def _one_of(model: Model, value: Opaque) -> Model:
+    """One of several, by a condition: known as far as all of them are the same weights, wrapped at the same places."""
+    model.why = value.why
+    ways = [follow_model(one, model.text, branching=False) for one in value.parts]
+    if len({_kept(one) for one in ways}) > 1 or known(ways[0].base) is None or ways[0].loaded is None:
+        return model
+    passed = [one for way in ways for one in (*way.links, way.loaded) if one is not None]
+    if any("*" in one.slots or "gradient_checkpointing" in one.slots for one in passed):
+        return model
+    model.base, model.loaded = ways[0].base, ways[0].loaded
+    model.links += ways[0].links
+    model.why, model.differs = "", value.why if len({_stored(one) for one in ways}) > 1 else ""
+    return model
+
+
+def _stored(model: Model) -> tuple[object, ...]:
+    """What decides how the weights are stored; never equal to another's where it is not known."""
+    loaded = model.loaded
+    given = [parameter(loaded, name) for name in ("quantization_config", "load_in_4bit", "load_in_8bit")] if loaded is not None else []
+    if loaded is None or loaded.open:
+        return (id(model),)
+    return tuple(None if one is None else one.value if isinstance(one.value, bool) else id(one.value) for one in given)
+
+
+def _kept(model: Model) -> tuple[object, ...]:
+    """What must be the same in all ways for the model to be known."""
+    loaded = model.loaded
+    wrapped = tuple(one.loc for one in model.links if one.last not in tables.MODEL_METHODS | {"DataParallel"})
+    return known(model.base), model_class(model), known(parameter(loaded, "max_seq_length")) if loaded is not None else None, wrapped
 
 
 def _step(model: Model, value: Opaque) -> Value | None:
@@ -166,7 +201,11 @@ def task_of(event: Event, model: Model) -> tuple[str | None, str]:
     """The job file's task, or None and why."""
     name, cls = event.call.last or event.call.callee, model_class(model)
     if name in tables.TASKS:
-        return tables.TASKS[name], ""
+        if not cls.endswith("ForSequenceClassification") or name == "RewardTrainer":
+            return tables.TASKS[name], ""
+        if tables.TASKS[name] == "sft":
+            return "classification", ""  # the loss is the model's own, whatever the trainer is called
+        return None, f"a {name} with {cls} is none of sft, classification, reward and dpo"
     if name in tables.PLAIN_TRAINERS or name == "get_peft_model":
         if cls.endswith("ForSequenceClassification"):
             return "classification", ""
