@@ -121,8 +121,6 @@ def define(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     made = Func(node, scope, m.cell, defaults, kw_defaults)
     if isinstance(node, ast.AsyncFunctionDef):
         made.opaque = "an async function is not followed"
-    elif not isinstance(node, ast.Lambda) and statements.is_generator(node):
-        made.opaque = "a generator is not followed"
     m.functions.append(made)
     return made
 
@@ -130,7 +128,7 @@ def define(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 def invoke(m: Machine, func: Func, given: Given, node: ast.AST) -> Value:
     """The value of a call of the notebook's own function, followed with these very arguments."""
     m.step()
-    why = func.opaque
+    why = func.opaque or ("a generator is not followed" if statements.is_generator(func.node) else "")
     if not why and (len(m.calls) >= MAX_CALLS or func.node in m.active):
         why = f"{func.name}() calls itself or is nested too deeply"
     if why:

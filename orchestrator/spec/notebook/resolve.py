@@ -79,7 +79,7 @@ def _uncalled(m: Machine, notebook: Notebook) -> None:
     """No trainer where the notebook runs: look into functions that nothing calls. Their parameters are unknown, whatever their defaults."""
     cells = {cell.number: cell for cell in notebook.cells}
     for func in list(m.functions):
-        if func.node in m.called or func.opaque or not _mentions_trainer(func):
+        if func.node in m.called or func.opaque or not _mentions_trainer(func) or statements.is_generator(func.node):
             continue
         m.cell = func.cell
         m.notes.append(f"{func.name}() is never called in the notebook; its parameters are not known")

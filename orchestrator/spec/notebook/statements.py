@@ -97,8 +97,9 @@ def own_nodes(node: ast.AST) -> list[ast.AST]:
     return found
 
 
-def is_generator(node: ast.FunctionDef) -> bool:
-    return any(isinstance(one, ast.Yield | ast.YieldFrom) for one in own_nodes(node))
+def is_generator(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
+    """Asked when a function is called, not when it is defined: most of a notebook's functions never are."""
+    return not isinstance(node, ast.Lambda) and any(isinstance(one, ast.Yield | ast.YieldFrom) for one in own_nodes(node))
 
 
 # --- binding ------------------------------------------------------------------------------------------------------------------------------
