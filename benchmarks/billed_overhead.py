@@ -12,8 +12,9 @@ repairs its query to Vast, without which it rents another GPU. ``sky launch`` wi
 as the run, rsync of the adapter by the cluster's ssh config, ``sky down``. Its server is started beforehand.
 
 The rig's machines boot in a second and answer without delay; the wheels, uv and SkyPilot's own runtime lie ready on their
-disk (a fresh machine downloads all of them). So the seconds are those of the two programs, not of a network. Exit code 1 when a goal is missed, 2 when the rig cannot run
-here, 3 when one side did not get through.
+disk (a fresh machine downloads all of them). So the seconds are those of the two programs, not of a network.
+
+Exit code 1 when a goal is missed, 2 when the rig cannot run here, 3 when one side did not get through.
 """
 
 from __future__ import annotations
