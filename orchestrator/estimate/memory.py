@@ -73,7 +73,7 @@ def _logits(w: Workload) -> tuple[float, float]:
         per_entry += 2.0
     total = per_entry * vocab * tokens + min(chunk, 12.0 * tokens) * vocab + (2.0 * vocab * tokens if w.profile.logits_retained else 0.0)
     if loss == "answer":
-        total = _answer_logits(w)
+        total = answer_logits(w)
     if w.task == "dpo":  # the reference model's log-probabilities are made first and are small; its logits are not kept
         total += 2.0 * vocab * tokens
     if w.profile.kbit_preparation and w.profile.autocast and w.quantized:
@@ -81,7 +81,7 @@ def _logits(w: Workload) -> tuple[float, float]:
     return total, retained
 
 
-def _answer_logits(w: Workload) -> float:
+def answer_logits(w: Workload) -> float:
     """Our own loss: only the positions that carry it, in chunks. A model that caps its logits makes them for every position."""
     vocab, tokens = float(w.shape.vocab), w.tokens
     answers = min(tokens, w.answer_tokens or tokens)
