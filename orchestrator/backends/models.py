@@ -40,7 +40,7 @@ def check_model(job: Job) -> str:
         raise ModelProblem(f"model {model}: Kaggle's models are not built yet", hint="name the same model by its Hub id")
     if not _HUB_ID.match(model):
         raise ModelProblem(f"model {model}: there is no such folder, and it is not a Hub id", hint="a Hub id is owner/name")
-    if _cached(model):
+    if cached(model, "config.json"):
         return "cached"
     return _hub(model)
 
@@ -53,11 +53,11 @@ def _folder(folder: Path) -> str:
     return f"folder {folder}"
 
 
-def _cached(model: str) -> bool:
-    """Whether the Hub's own cache on this machine holds a snapshot of it."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    return any(hub.glob(f"models--{model.replace('/', '--')}/snapshots/*/config.json"))
+def cached(model: str, file: str) -> bool:
+    """Whether the Hub's own cache on this machine holds this file of it; asked without importing the Hub's library."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home, "hub")).expanduser()
+    return any(hub.glob(f"models--{model.replace('/', '--')}/snapshots/*/{file}"))
 
 
 def _hub(model: str) -> str:

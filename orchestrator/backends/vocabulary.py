@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from orchestrator.backends.models import PACKAGED, TIMEOUT_S, local_folder, reachable
+from orchestrator.backends.models import PACKAGED, TIMEOUT_S, cached, local_folder, reachable
 from orchestrator.data.gguf import read_header
 from orchestrator.data.tokenizer import TokenizerFiles, files_of_gguf, template_of, word_of
 from orchestrator.errors import DataProblem
@@ -41,6 +41,8 @@ def find_tokenizer(job: Job, *, offline: bool) -> TokenizerFiles | str:
 def _of_hub(model: str, *, offline: bool) -> TokenizerFiles | None:
     """From the Hub or its cache; None when neither has it."""
     if "/" not in model or importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    if offline and not cached(model, FILES[0]):  # its library takes longer to import than the rest of the command
         return None
     import httpx
     from huggingface_hub import hf_hub_download

@@ -1,11 +1,12 @@
 """Peak memory of one GPU, by component, with a stated band: pure arithmetic, no torch.
 
-The peak is the largest of four moments of a training step (``COMPONENTS`` names what each is made of):
+The peak is the largest of four moments of a training step, or of loading (``COMPONENTS`` names what each is made of):
 
 * ``loss``: every layer's kept tensors (or checkpoints) and the logits are there, gradients are not yet;
 * ``layer``: backward through the last layer, with its recomputed tensors under checkpointing;
 * ``end``: backward through the first layer, when all gradients are there;
-* ``step``: the optimizer's step, with its temporary buffers.
+* ``step``: the optimizer's step, with its temporary buffers;
+* ``load``: quantizing the weights, for the few trainers that do not do it in small pieces.
 
 Must not import anything outside the standard library.
 """
@@ -47,7 +48,7 @@ class MemoryEstimate:
     expected: float
     high: float
     components: dict[str, float] = field(repr=False)
-    moment: str  # loss | layer | end | step: where in a training step the peak is
+    moment: str  # loss | layer | end | step | load: where the peak is
     counter: str  # allocated | reserved | process: what the numbers can be compared with
 
     @property
@@ -72,7 +73,7 @@ def _logits(w: Workload) -> tuple[float, float]:
         per_entry += 2.0
     total = per_entry * vocab * tokens + min(chunk, 12.0 * tokens) * vocab + (2.0 * vocab * tokens if w.profile.logits_retained else 0.0)
     if loss == "answer":
-        total = _answer_logits(w)
+        total = answer_logits(w)
     if w.task == "dpo":  # the reference model's log-probabilities are made first and are small; its logits are not kept
         total += 2.0 * vocab * tokens
     if w.profile.kbit_preparation and w.profile.autocast and w.quantized:
@@ -80,7 +81,7 @@ def _logits(w: Workload) -> tuple[float, float]:
     return total, retained
 
 
-def _answer_logits(w: Workload) -> float:
+def answer_logits(w: Workload) -> float:
     """Our own loss: only the positions that carry it, in chunks. A model that caps its logits makes them for every position."""
     vocab, tokens = float(w.shape.vocab), w.tokens
     answers = min(tokens, w.answer_tokens or tokens)
@@ -150,6 +151,13 @@ def _shares(w: Workload, static: StaticBytes) -> _Shares:
     return _Shares(resident=share, gathered=2 * layer + root * others, trained=share, reduce=reduce)
 
 
+def _while_quantizing(w: Workload) -> float:
+    """Elements whose temporaries are held while the model is loaded: the largest matrix's, and in a counter of what is
+    reserved also the smaller sizes', whose freed blocks cannot serve a larger request."""
+    sizes = {m.inputs * m.outputs for m in w.shape.matrices if m.linear}
+    return float(max(sizes) if w.profile.counter == "allocated" else sum(sizes))
+
+
 def _moments(w: Workload, st: StaticBytes, d: _Dynamic, sh: _Shares) -> dict[str, dict[str, float]]:
     """What each moment adds to the resident part, by component."""
     grads = st.gradients * sh.trained + sh.reduce
@@ -162,6 +170,8 @@ def _moments(w: Workload, st: StaticBytes, d: _Dynamic, sh: _Shares) -> dict[str
         "end": {**base, "gradients": grads, "activations": d.last_layer + (d.one_layer if w.checkpointing != "none" else 0.0)},
         "step": {"gradients": grads, "workspace": st.optimizer_temporary * sh.trained + CUBLAS_BYTES},
     }  # fmt: skip
+    if w.quantized and w.profile.quantizing_bytes:
+        moments["load"] = {"workspace": w.profile.quantizing_bytes * _while_quantizing(w)}
     if w.method == "full":  # then the head's gradient (the embedding's when tied) and one layer's are there, not the others
         head = w.profile.base_bytes * w.shape.vocab * w.shape.hidden if w.task not in ("classification", "reward") else 0.0
         moments["layer"]["gradients"] = max(before, (st.gradients / w.shape.layers + head) * sh.trained)

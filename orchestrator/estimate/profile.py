@@ -52,6 +52,7 @@ class TrainerProfile:
     keeps_linear_inputs: bool = False  # bitsandbytes before 0.43.2: 4-bit products keep their input, even under checkpointing
     keeps_last_graph: bool = False  # the loop's variables hold the previous step's graph, and with it those inputs, once more
     quantizes_head: bool = False  # lm_head is quantized like the rest (Lightning's bitsandbytes plugin)
+    quantizing_bytes: float = 0.0  # what an element of a matrix takes while it is quantized on the card; 0: in small pieces
     two_int8_layouts: bool = False  # bitsandbytes before 0.45 could hold a second layout of int8 weights: in the high estimate
     quantizes_experts: bool = False  # one nn.Linear an expert (transformers 4): bitsandbytes reaches them
     embedding_state_32bit: bool = True  # transformers' Trainer exempts nn.Embedding from 8-bit optimizer state

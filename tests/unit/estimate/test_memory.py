@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.estimate import activations
 from orchestrator.estimate.gpus import find_gpu, verdict
-from orchestrator.estimate.memory import COMPONENTS, GIB, WIDEST_BAND, estimate_memory
+from orchestrator.estimate.memory import COMPONENTS, GIB, WIDEST_BAND, answer_logits, estimate_memory
 from orchestrator.estimate.model_shapes import bundled_shape
 from orchestrator.estimate.parameters import static_bytes, trained_parameters
 from orchestrator.estimate.problems import BadWorkload
@@ -191,3 +191,32 @@ def test_an_unread_trainer_has_a_wider_band(llama3: Make) -> None:
         return made.high / made.expected - 1
 
     assert half(replace(HF_TRAINER, known=False)) > half(HF_TRAINER)
+
+
+def _logits(name: str, answers: int) -> float:
+    return answer_logits(Workload(shape=bundled_shape(name), max_length=4096, micro_batch=4, answer_tokens=answers))
+
+
+def test_our_own_loss_holds_a_chunk_of_answers_or_where_logits_are_capped_every_position() -> None:
+    chunk = 12.0 * bundled_shape("llama-3-8b").vocab * 1024
+    assert _logits("llama-3-8b", 64) == chunk / 16
+    assert _logits("llama-3-8b", 9000) == chunk
+    for capped in ("google/gemma-2-2b", "google/gemma-4-E4B-it"):
+        assert _logits(capped, 64) == 6.0 * bundled_shape(capped).vocab * 4 * 4096
+    assert not bundled_shape("google/gemma-3-4b-it").caps_logits
+
+
+def test_embeddings_keep_32_bit_state_under_transformers_8_bit_adam() -> None:
+    job = Workload(shape=bundled_shape("llama-3-8b"), method="full", optimizer="adamw_8bit", profile=HF_TRAINER)
+    plain = replace(job, profile=replace(HF_TRAINER, embedding_state_32bit=False))
+    embeddings = job.shape.embedding_params
+    assert static_bytes(job).optimizer - static_bytes(plain).optimizer == pytest.approx(6.0 * embeddings, rel=0.01)
+    assert static_bytes(replace(job, method="lora")).optimizer == static_bytes(replace(plain, method="lora")).optimizer
+
+
+def test_a_whole_matrix_quantized_at_once_is_the_peak_of_loading(llama3: Make) -> None:
+    profile = replace(HF_TRAINER, counter="allocated", quantizing_bytes=68.0)
+    loading = estimate_memory(llama3(profile=profile))
+    assert loading.moment == "load" and loading.components["workspace"] == 68.0 * 4096 * 14336
+    assert estimate_memory(llama3(profile=replace(profile, counter="reserved"))).expected > loading.expected
+    assert estimate_memory(llama3(profile=replace(profile, quantizing_bytes=0.0))).moment != "load"
