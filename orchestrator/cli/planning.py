@@ -183,7 +183,7 @@ def _none_fits(ranking: Ranking, bounds: Limits) -> NoOfferFits:
     if fastest is not None and bounds.deadline_s is not None:
         hours = math.ceil(fastest / 360) / 10
         return NoOfferFits(
-            f"no card does this job within {bounds.deadline_s / 3600:.1f} h; the fastest takes {fastest / 3600:.1f} h, all included",
+            f"no card does this job within {_time(bounds.deadline_s)}; the fastest takes {_time(fastest)}, all included",
             hint=f"--deadline {hours:.1f}h; or fewer epochs or rows",
         )
     reasons: dict[str, int] = {}
@@ -194,6 +194,10 @@ def _none_fits(ranking: Ranking, bounds: Limits) -> NoOfferFits:
     return NoOfferFits(
         f"no offer fits this job: {listed}", hint="cloudtune estimate shows what would make it fit; --infra and --gpus narrow"
     )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
