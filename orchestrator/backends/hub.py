@@ -5,12 +5,33 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ModelProblem
 
 TIMEOUT_S = 5.0
+_MODEL = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def cached(model: str) -> Path | None:
+    """The folder of a Hub model's files in the Hub client's own cache, or None: read as it lies there, without the client.
+
+    The client takes 0.2 s to load. Its layout: ``models--OWNER--NAME/refs/main`` names a folder below ``snapshots``.
+    """
+    if not _MODEL.fullmatch(model):
+        return None
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
+    folder = Path(os.path.expandvars(hub)).expanduser() / f"models--{model.replace('/', '--')}"
+    try:
+        commit = (folder / "refs/main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    found = folder / "snapshots" / commit
+    return found if _COMMIT.fullmatch(commit) and found.is_dir() else None
 
 
 def fetch_config(model: str) -> dict[str, Any] | None:

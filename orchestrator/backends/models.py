@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from orchestrator.backends.hub import cached
 from orchestrator.errors import ModelProblem
 from orchestrator.spec.jobspec import Job
 
@@ -40,7 +41,8 @@ def check_model(job: Job) -> str:
         raise ModelProblem(f"model {model}: Kaggle's models are not built yet", hint="name the same model by its Hub id")
     if not _HUB_ID.match(model):
         raise ModelProblem(f"model {model}: there is no such folder, and it is not a Hub id", hint="a Hub id is owner/name")
-    if cached(model, "config.json"):
+    kept = cached(model)
+    if kept is not None and (kept / "config.json").is_file():
         return "cached"
     return _hub(model)
 
@@ -51,13 +53,6 @@ def _folder(folder: Path) -> str:
     if not any(folder.glob("*.safetensors")):
         raise ModelProblem(f"model folder {folder} holds no .safetensors file", hint="pickled weights are not loaded; convert them first")
     return f"folder {folder}"
-
-
-def cached(model: str, file: str) -> bool:
-    """Whether the Hub's own cache on this machine holds this file of it; asked without importing the Hub's library."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home, "hub")).expanduser()
-    return any(hub.glob(f"models--{model.replace('/', '--')}/snapshots/*/{file}"))
 
 
 def _hub(model: str) -> str:

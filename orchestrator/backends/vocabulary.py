@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from orchestrator.backends.models import PACKAGED, TIMEOUT_S, cached, local_folder, reachable
+from orchestrator.backends.hub import cached
+from orchestrator.backends.models import PACKAGED, TIMEOUT_S, local_folder, reachable
 from orchestrator.data.gguf import read_header
 from orchestrator.data.tokenizer import TokenizerFiles, files_of_gguf, template_of, word_of
 from orchestrator.errors import DataProblem
@@ -40,24 +41,26 @@ def find_tokenizer(job: Job, *, offline: bool) -> TokenizerFiles | str:
 
 def _of_hub(model: str, *, offline: bool) -> TokenizerFiles | None:
     """From the Hub or its cache; None when neither has it."""
+    if offline:
+        folder = cached(model)
+        here = _of_folder(folder, "the Hub's cache") if folder is not None else None
+        return here if isinstance(here, TokenizerFiles) else None
     if "/" not in model or importlib.util.find_spec("huggingface_hub") is None:
-        return None
-    if offline and not cached(model, FILES[0]):  # its library takes longer to import than the rest of the command
         return None
     import httpx
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    folder: Path | None = None
+    fetched: Path | None = None
     for name in FILES:
         try:
-            folder = Path(hf_hub_download(model, name, etag_timeout=TIMEOUT_S, local_files_only=offline)).parent
+            fetched = Path(hf_hub_download(model, name, etag_timeout=TIMEOUT_S)).parent
         except (LocalEntryNotFoundError, EntryNotFoundError):  # a file that this model has not got
             if name == FILES[0]:
                 return None
         except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError, ValueError):
             return None
-    found = _of_folder(folder, "the Hub" if not offline else "the Hub's cache") if folder is not None else None
+    found = _of_folder(fetched, "the Hub") if fetched is not None else None
     return found if isinstance(found, TokenizerFiles) else None
 
 

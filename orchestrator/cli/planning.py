@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def planned(
     """
     moment = time.time() if now is None else now
     bounds, rules = limits_of(job, keep_quality=keep_quality, allow_unguarded=allow_unguarded, startable=startable), policy or Policy()
+    left, quota_doubt = _kaggle_left(bounds, offline)
+    bounds = replace(bounds, left_h=left)
     facts, unchecked = facts_of(job, prepared or _prepared(job, offline=offline), offline=offline)
     refresh_notes = () if offline else _refreshed(bounds, moment)
     found = market(cache_dir() / "offers", lambda cloud, region: in_place(bounds.infra, cloud, region))
@@ -72,8 +75,9 @@ def planned(
     ranked_offers = tuple(r.offer for r in ranking.ranked)
     return make_plan(
         job_fingerprint=_job_fingerprint(job, facts), made_at=moment, live=bool(found.refreshed), facts=facts, limits=bounds, policy=rules,
-        ranking=ranking, unchecked=(*unchecked, *_unchecked(ranked_offers)),
-        warnings=(*doubt, *refresh_notes, *found.warnings, *_doubts(found), *age_warnings(ranked_offers, moment)),
+        ranking=ranking, unchecked=(*unchecked, *_unchecked(ranked_offers), *quota_doubt),
+        warnings=(*doubt, *refresh_notes, *found.warnings, *_doubts(found),
+                  *age_warnings(ranked_offers, moment), *_strange_credits(bounds, found, own)),
     )  # fmt: skip
 
 
@@ -158,8 +162,26 @@ def _unchecked(offers: tuple[Offer, ...]) -> tuple[str, ...]:
     said = []
     if any(not offer.free for offer in offers):
         said.append("whether you have an account, a quota and credentials at these clouds, and whether they have the card free right now")
-    said.append("Kaggle's quota left this week")
     return tuple(said)
+
+
+def _kaggle_left(bounds: Limits, offline: bool) -> tuple[tuple[tuple[str, float], ...], tuple[str, ...]]:
+    """(hours left on Kaggle this week, what could not be looked at)."""
+    if not in_place(bounds.infra, "kaggle", ""):
+        return (), ()
+    from orchestrator.backends.offers.kaggle import gpu_hours_left
+
+    left, why = (None, "") if offline else gpu_hours_left()
+    if left is not None:
+        return (("kaggle", left),), ()
+    return (), ("Kaggle's quota left this week" + (f": {why}" if why else ""),)
+
+
+def _strange_credits(bounds: Limits, found: Market, own: tuple[Offer, ...]) -> tuple[str, ...]:
+    """Credits at places that nothing is known of: a name misspelled lowers no price."""
+    known = {offer.cloud for offer in (*found.offers, *own)} | {title.split(" ")[0] for title, _ in found.left_out}
+    strange = [cloud for cloud, _ in bounds.credits_usd if cloud not in known and in_place(bounds.infra, cloud, "")]
+    return tuple(f"resources.credits names {cloud}, and nothing is on sale there under that name" for cloud in strange)
 
 
 def _job_fingerprint(job: Job, facts: JobFacts) -> str:

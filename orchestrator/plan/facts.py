@@ -58,4 +58,5 @@ class Limits:
     allow_unguarded: bool = False  # clouds where nothing ends an instance when nobody watches
     keep_quality: bool = False  # refuse changes of what is learned; without it they are ranked, and named
     credits_usd: tuple[tuple[str, float], ...] = ()  # (cloud, what is left of a credit there)
+    left_h: tuple[tuple[str, float], ...] = ()  # (cloud, hours of what it gives away that are left this week)
     backends: frozenset[str] = frozenset({"local", "skypilot"})  # what can be started today

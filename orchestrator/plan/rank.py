@@ -201,8 +201,12 @@ def _unstartable(offer: Offer, cost: JobCost, limits: Limits) -> Rejected | None
     expected_h, session_s = cost.total_s.expected / HOUR_S, _SESSION_S.get(offer.cloud)
     if session_s is not None and cost.total_s.expected > session_s:
         return Rejected(title=offer.title(), reason=f"takes {expected_h:.1f} h, and a session there ends after {session_s / HOUR_S:.0f} h")
+    left_h = dict(limits.left_h).get(offer.cloud)
+    if left_h is not None and expected_h > left_h:
+        return Rejected(title=offer.title(), reason=f"takes {expected_h:.1f} h, and {left_h:.1f} h are left there this week")
     if offer.backend not in limits.backends:
-        return Rejected(title=offer.title(), reason=f"would take about {expected_h:.1f} h; cloudtune cannot start jobs there yet")
+        left = "" if left_h is None else f" of the {left_h:.1f} h that are left this week"
+        return Rejected(title=offer.title(), reason=f"would take about {expected_h:.1f} h{left}; cloudtune cannot start jobs there yet")
     return None
 
 
@@ -237,6 +241,13 @@ def _learned(pace: float) -> tuple[str, ...]:
     return () if pace == 1.0 else (f"your earlier runs on this GPU took {pace:.2f} times the estimate, and this time counts that",)
 
 
+_CREDIT_TRAPS = {
+    "gcp": "GCP's free trial has no GPU quota until the account is upgraded to a paid one",
+    "aws": "look at the account's quota for GPU instances first: a new account's may be 0, whatever its credit",
+    "azure": "look at the subscription's quota for GPU machines first: a trial's may be 0, whatever its credit",
+}
+
+
 def _notes(offer: Offer, cost: JobCost, limits: Limits, life_s: float | None, tight: bool) -> tuple[str, ...]:
     """What a person should know before taking this one."""
     said = []
@@ -252,6 +263,8 @@ def _notes(offer: Offer, cost: JobCost, limits: Limits, life_s: float | None, ti
         said.append("nobody but SkyPilot can say that nothing is left running there")
     if offer.guard == "account-key-on-host":
         said.append("ends by itself only because the account's key lies on the rented machine")
-    if offer.cloud == "gcp" and dict(limits.credits_usd).get("gcp"):
-        said.append("GCP's free trial has no GPU quota until the account is upgraded to a paid one")
+    if dict(limits.credits_usd).get(offer.cloud):
+        said += [_CREDIT_TRAPS[offer.cloud]] if offer.cloud in _CREDIT_TRAPS else []
+        if cost.usd.high > dict(limits.credits_usd)[offer.cloud]:
+            said.append("if it turns out slow, it costs more than the credit, and the rest is charged")
     return tuple(said)

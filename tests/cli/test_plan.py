@@ -93,3 +93,9 @@ def test_the_ledger_is_looked_for_under_its_own_name_and_a_damaged_one_is_said(p
     (folder / LEDGER).write_text("not a database, by far " * 50)
     code, _, err = planner.run("plan", "--offline")
     assert code == 0 and "earlier runs cannot be read" in err
+
+
+def test_a_credit_at_a_place_that_nobody_knows_is_said(planner: Desk) -> None:
+    (planner.job / "cloudtune.yaml").write_text(EIGHT_B + "credits: {gpc: 300}\n")
+    code, _, err = planner.run("plan", "--offline")
+    assert (code == 0 and "resources.credits names gpc" in err) or (code == 2 and "gpc" in err), err

@@ -55,16 +55,19 @@ def market(folder: Path, keeps: Callable[[str, str], bool] | None = None) -> Mar
     for offer in bundled.offers:
         newest[offer.cloud] = max(offer.as_of, newest.get(offer.cloud, ""))
     cached: dict[str, PriceList] = {}
+    doubted = list(bundled.quarantined)
     warnings: list[str] = []
     for path in sorted(folder.glob("*.csv")) if folder.is_dir() else []:
         found = _usable(path, keeps, warnings)
         if found is None:
             continue
         cloud = path.stem
+        doubted += found.quarantined
+        if found.quarantined and not found.offers:
+            warnings.append(f"{path} holds no price that is believed; the bundled prices are used (cloudtune offers refresh)")
         if max((o.as_of for o in found.offers), default="") >= newest.get(cloud, ""):
             cached[cloud] = found
     offers = [o for o in bundled.offers if o.cloud not in cached] + [o for found in cached.values() for o in found.offers]
-    doubted = [*bundled.quarantined, *(q for found in cached.values() for q in found.quarantined)]
     left_out = [item for item in bundled.left_out if item[0].split(" ")[0] not in cached]
     left_out += [item for found in cached.values() for item in found.left_out]
     return Market(
@@ -75,7 +78,10 @@ def market(folder: Path, keeps: Callable[[str, str], bool] | None = None) -> Mar
 def _usable(path: Path, keeps: Callable[[str, str], bool] | None, warnings: list[str]) -> PriceList | None:
     """The file, or the one before it when it is damaged, or None; says so."""
     try:
-        return read_file(path, keeps)
+        found = read_file(path, keeps)
+        if any(offer.cloud != path.stem for offer in found.offers):
+            raise BadPriceFile(f"{path} holds prices of another cloud")
+        return found
     except BadPriceFile as error:
         before = previous(path)
         if before.is_file():

@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
 
 from orchestrator.backends.offers.clouds import guard_of, proof_of, provisioning_s
 from orchestrator.plan.cards import usable_gib
@@ -112,9 +114,18 @@ def row_problem(row: list[str], rate: float) -> str | None:
     count = row[4]
     if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= MOST_GPUS:
         return f"{count!r} is no number of GPUs from 1 to {MOST_GPUS}"
-    if not row[0] or not row[3] or _DATE.fullmatch(row[9]) is None:
+    if not row[0] or not row[3] or not _is_date(row[9]):
         return "a cloud, a GPU and a date are needed"
     return price_problem(rate, int(count))
+
+
+@lru_cache(maxsize=64)
+def _is_date(text: str) -> bool:
+    """Whether this is a day that exists, as YYYY-MM-DD. A file has one or few of them."""
+    try:
+        return _DATE.fullmatch(text) is not None and date.fromisoformat(text) is not None
+    except ValueError:
+        return False
 
 
 def _offer(key: tuple[str, str, str, str, bool], rate: float, row: list[str]) -> Offer:

@@ -144,8 +144,18 @@ def test_credits_are_taken_off_and_their_trap_is_said() -> None:
     found = ranked(offer(cloud="gcp"), offer(cloud="vast", usd_per_hour=0.2), credits_usd=(("gcp", 300.0),)).ranked[0]
     assert found.offer.cloud == "gcp" and found.usd.expected == 0.0 and found.credit_usd == pytest.approx(paid.usd.expected)
     assert any("no GPU quota" in note for note in found.notes)
+    assert any("may be 0" in note for note in ranked(offer(cloud="aws"), credits_usd=(("aws", 300.0),)).ranked[0].notes)
+    assert not any("the rest is charged" in note for note in found.notes)
     partly = ranked(offer(cloud="gcp"), credits_usd=(("gcp", 0.1),)).ranked[0]
-    assert partly.usd.expected == pytest.approx(paid.usd.expected - 0.1)
+    assert partly.usd.expected == pytest.approx(paid.usd.expected - 0.1) and any("the rest is charged" in note for note in partly.notes)
+
+
+def test_what_is_left_of_a_free_week_counts() -> None:
+    free: dict[str, Any] = {"cloud": "kaggle", "backend": "kaggle", "gpu": "T4", "usable_gib": 14.5, "usd_per_hour": 0.0}
+    (out,) = ranked(offer(**free), left_h=(("kaggle", 0.01),)).rejected
+    assert "0.0 h are left there this week" in out.reason
+    (out,) = ranked(offer(**free), left_h=(("kaggle", 29.5),)).rejected
+    assert "of the 29.5 h that are left this week" in out.reason
 
 
 def test_free_is_first_and_needs_no_budget() -> None:

@@ -46,6 +46,26 @@ def test_a_count_that_cannot_be_one_is_listed(count: str) -> None:
     assert len(read_rows(text([*ROW[:4], count, *ROW[5:]]), "file").quarantined) == 1
 
 
+@pytest.mark.parametrize("day", ["", "2026-99-99", "2026-02-30", "yesterday", "20261120", "2026-11-20T00:00"])
+def test_a_day_that_does_not_exist_is_listed(day: str) -> None:
+    found = read_rows(text([*ROW[:9], day, *ROW[10:]]), "file")
+    assert found.offers == () and len(found.quarantined) == 1
+
+
+def test_a_file_of_which_nothing_is_believed_is_listed_and_the_bundled_prices_stay(tmp_path: Path) -> None:
+    write_prices(price_file(tmp_path, "lambda"), [with_price("-1")])
+    found = market(tmp_path)
+    assert found.refreshed == () and len(found.quarantined) == 1 and "no price that is believed" in found.warnings[0]
+    assert [o for o in found.offers if o.cloud == "lambda"]
+
+
+def test_a_file_with_another_clouds_prices_is_not_used(tmp_path: Path) -> None:
+    write_prices(price_file(tmp_path, "aws"), [ROW])
+    found = market(tmp_path)
+    assert found.refreshed == () and "another cloud" in found.warnings[0]
+    assert 0.75 not in {o.usd_per_hour for o in found.offers if o.cloud == "aws"}
+
+
 def test_the_cheapest_region_of_those_that_count() -> None:
     rows = [ROW, [ROW[0], "there", *ROW[2:6], "0.70", *ROW[7:]]]
     assert [(o.region, o.usd_per_hour) for o in read_rows(text(*rows), "file").offers] == [("there", 0.70)]
