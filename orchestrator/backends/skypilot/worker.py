@@ -12,12 +12,13 @@ import json
 import os
 import secrets
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from orchestrator.backends.skypilot.home import PORT_FILE, USERS_OWN
 from trainer.contract import write_atomically
@@ -26,6 +27,8 @@ USERS_LOCK = "users.lock"  # shared: somebody uses the server
 START_LOCK = "start.lock"  # exclusive: it is being started or stopped
 PORT_VARIABLE = "SKYPILOT_API_SERVER_LOCAL_PORT"
 PORT_TRIES = 100
+WORKER = "orchestrator.backends.skypilot.worker"
+GONE_S = 5.0
 
 
 @contextmanager
@@ -40,7 +43,7 @@ def server(home: Path | None) -> Iterator[None]:
     users = os.open(home / USERS_LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     with _alone(home):
         if _try_exclusive(users):
-            _clear(home)
+            _end_processes(home)
             write_atomically(home / PORT_FILE, str(_free_port()))
         fcntl.flock(users, fcntl.LOCK_SH)
         os.environ[PORT_VARIABLE] = (home / PORT_FILE).read_text(encoding="utf-8").strip()
@@ -54,6 +57,7 @@ def server(home: Path | None) -> Iterator[None]:
             fcntl.flock(users, fcntl.LOCK_UN)
             if _try_exclusive(users):
                 sky.api_stop()
+                _end_processes(home)
 
 
 @contextmanager
@@ -64,16 +68,20 @@ def _alone(home: Path) -> Iterator[None]:
         yield
 
 
-def _clear(home: Path) -> None:
-    """Stop a server that nobody uses, left by a process that was killed."""
-    if not (home / PORT_FILE).exists():
-        return
-    old = (home / PORT_FILE).read_text(encoding="utf-8").strip()
-    with socket.socket() as knock:
-        if knock.connect_ex(("127.0.0.1", int(old))) != 0:
-            return
-    stop = [sys.executable, "-P", "-c", "import sky; sky.api_stop()"]
-    subprocess.run(stop, env={**os.environ, PORT_VARIABLE: old}, stdout=sys.stderr, timeout=120, check=False)
+def _end_processes(home: Path) -> None:
+    """End what a server of this home has left running, or one that was killed, half started or not. Only while nobody uses it.
+
+    They are known by their ``HOME``, which is this one and no user's. Workers that wait for their turn are spared.
+    """
+    doomed = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HOME") == str(home) and WORKER not in process.cmdline():
+                process.kill()
+                doomed.append(process)
+        except psutil.Error:
+            continue  # another user's, or already gone
+    psutil.wait_procs(doomed, timeout=GONE_S)
 
 
 def _try_exclusive(descriptor: int) -> bool:

@@ -1,6 +1,11 @@
-"""The ports of SkyPilot's server: neither may be one that its own clients can be given before anybody listens."""
+"""SkyPilot's server: what was left of it, and its ports: neither may be one that its own clients can be given before anybody listens."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +31,22 @@ def test_the_queues_port_is_skypilots_own(monkeypatch: pytest.MonkeyPatch) -> No
     for port in (20000, 31998, 46580, 60999):
         monkeypatch.setenv(worker.PORT_VARIABLE, str(port))
         assert queue.get_queue_manager_port() == worker.queue_port(port)
+
+
+def test_what_a_killed_server_left_is_ended_and_nothing_else(tmp_path: Path) -> None:
+    sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
+    left = subprocess.Popen(sleeps, env={**os.environ, "HOME": str(tmp_path / "sky")})
+    others = [
+        subprocess.Popen(sleeps, env={**os.environ, "HOME": str(tmp_path)}),
+        subprocess.Popen([*sleeps, worker.WORKER], env={**os.environ, "HOME": str(tmp_path / "sky")}),
+    ]
+    try:
+        while "HOME" not in (Path("/proc") / str(left.pid) / "environ").read_text():
+            continue
+        worker._end_processes(tmp_path / "sky")
+        assert left.poll() is not None
+        assert [one.poll() for one in others] == [None, None], "another home's, and a worker that waits for its turn"
+    finally:
+        for one in (left, *others):
+            one.kill()
+            one.wait()
