@@ -90,6 +90,14 @@ def test_one_command_rents_trains_and_leaves_nothing(rig: VastRig, tmp_path: Pat
     assert "account-" not in said.stderr + said.stdout + rig.log()
 
 
+def test_a_dry_run_asks_the_market_and_rents_nothing(rig: VastRig, tmp_path: Path, tiny_model: Path) -> None:  # noqa: F811
+    desk = RentingDesk(rig, tmp_path, tiny_model)
+    said = desk.cloudtune("run", "--budget", "5", "--infra", "vast", "--dry-run", "-o", "json", bound_s=BOUND_S)
+    document = receipt(said)
+    assert said.returncode == 0 and document["at_most_usd"] == 5.0 and document["reserve_usd"] > 0.0 and document["upload_bytes"]
+    assert document["plan"]["offers"][0]["cloud"] == "vast" and rig.truth() == []
+
+
 def test_another_gpu_than_ordered_is_ended_and_the_next_offer_taken(rig: VastRig, tmp_path: Path, tiny_model: Path) -> None:  # noqa: F811
     desk = RentingDesk(rig, tmp_path, tiny_model)
     rig.misbehave(wrong_gpu="A100 SXM4")
@@ -104,6 +112,8 @@ def test_another_gpu_than_ordered_is_ended_and_the_next_offer_taken(rig: VastRig
     assert [a["reason"] for a in document["attempts"]] == ["mismatch", "completed"]
     first = rig.truth()[0]
     assert first["gpu_billed_s"] < 30.0, "found before anything was sent"
+    struck = json.loads((desk.state / "strikes.json").read_text())
+    assert len(struck) == 1 and next(iter(struck)).startswith("vast/4") and "another GPU" in next(iter(struck.values()))["why"]
     assert_settled(rig, document, 5.0)
 
 
