@@ -25,6 +25,10 @@ class Hub(BaseHTTPRequestHandler):
             return self.send(403, b'{"error": "gated"}', {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
         if "reviews" not in parts:
             return self.send(404, b'{"error": "not found"}', {"X-Error-Code": "RepoNotFound"})
+        if parts[:2] == ["api", "datasets"] and "tree" in parts:
+            found = sorted(p for p in FOLDER.rglob("*") if p.is_file())
+            tree = [{"type": "file", "path": p.relative_to(FOLDER).as_posix(), "size": p.stat().st_size, "oid": _oid(p)} for p in found]
+            return self.send(200, json.dumps(tree).encode())
         if parts[:2] == ["api", "datasets"]:
             files = [
                 {"rfilename": p.relative_to(FOLDER).as_posix(), "size": p.stat().st_size} for p in sorted(FOLDER.rglob("*")) if p.is_file()
@@ -48,6 +52,12 @@ class Hub(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """Quiet."""
+
+
+def _oid(path: Path) -> str:
+    """As git names a file's content."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 if __name__ == "__main__":
