@@ -18,7 +18,7 @@ from orchestrator.estimate.document import estimate_document, on_card
 from orchestrator.estimate.gpus import find_gpu
 from orchestrator.estimate.job import Tokens, settings_of, tokens_of_lengths, workload_of
 from orchestrator.estimate.ladder import fit
-from orchestrator.estimate.model_shapes import bundled_shape, shape_from_config, shape_from_folder
+from orchestrator.estimate.model_shapes import bundled_config, bundled_shape, shape_from_config, shape_from_folder
 from orchestrator.estimate.problems import CannotSize, EstimateProblem, UnknownModel
 from orchestrator.estimate.shape import ModelShape
 from orchestrator.estimate.workload import Workload
@@ -32,13 +32,14 @@ TRACE_TIMEOUT_S = 600.0
 def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, offline: bool, model: str | None) -> None:
     """The ``estimate`` command. Raises UsageProblem or ModelProblem."""
     job = load_job(find_job_file(path), flags={("model",): model}, user_config=config_dir() / "config.yaml")
+    if trace:
+        _print_trace(job, offline=offline)
+        return
     with problems_for_a_person():
         workload = workload_of(job.spec, shape_of_model(job, offline=offline))
         tokens, unchecked = _tokens(job, offline=offline)
         if fit_gpu is not None:
             _print_fit(job, workload, fit_gpu)
-        elif trace:
-            _print_trace(job, offline=offline)
         elif output.as_json():
             mean = tokens.mean_length if tokens else None
             document = estimate_document(workload, tokens=tokens.total if tokens else None, mean_length=mean)
@@ -59,7 +60,7 @@ def problems_for_a_person() -> Iterator[None]:
     except UnknownModel as error:
         raise ModelProblem(error.message, hint=error.hint) from error
     except CannotSize as error:
-        raise ModelProblem(error.message, hint="cloudtune estimate --trace measures a model that no formula knows") from error
+        raise ModelProblem(error.message, hint=error.hint) from error
     except EstimateProblem as error:
         raise UsageProblem(error.message, hint=error.hint) from error
 
@@ -122,25 +123,39 @@ def _print_trace(job: Job, *, offline: bool) -> None:
 
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("estimate --trace", "train")
-    spec, folder = job.spec, Path(job.folder, job.spec.model).expanduser()
-    model: Any = str(folder) if folder.is_dir() else (None if offline else fetch_config(spec.model))
+    spec, folder = job.spec, local_folder(job)
+    if spec.quantization == "int8":
+        raise UsageProblem("8-bit products cannot be traced", hint="quantization: nf4-double or none; or leave --trace out")
+    model: Any = str(folder) if folder is not None else bundled_config(spec.model)
+    if model is None and not offline:
+        model = fetch_config(spec.model)
     if model is None:
         raise ModelProblem(f"model {spec.model}: its config.json cannot be had from here", hint="name a local folder with config.json")
     config = {
-        "model": model, "quantization": "none" if spec.quantization == "int8" else spec.quantization, "dtype": "bfloat16", "method": "lora",
+        "model": model, "quantization": spec.quantization, "dtype": "bfloat16", "method": "lora",
         "r": spec.lora.r, "dropout": spec.lora.dropout, "target_modules": spec.lora.target_modules, "optim": spec.training.optim,
         "micro_batch": spec.training.per_device_train_batch_size, "length": spec.training.max_length,
+        "accumulation": spec.training.gradient_accumulation_steps,
         "gradient_checkpointing": spec.training.gradient_checkpointing,
     }  # fmt: skip
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(config, file)
         file.flush()
         command = [sys.executable, "-P", "-m", "trainer.trace", file.name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TRACE_TIMEOUT_S, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TRACE_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise ModelProblem(f"the trace of {spec.model} took longer than {TRACE_TIMEOUT_S:.0f} s") from error
     try:
         document = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError) as error:
-        raise ModelProblem(f"the trace of {spec.model} failed: {done.stderr.strip().splitlines()[-1:] or done.returncode}") from error
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ModelProblem(f"the trace of {spec.model} failed: {said}") from error
     if not document.get("ok", True):
         raise ModelProblem(f"the trace of {spec.model} failed: {document.get('error')}")
-    output.print_json(document)
+    if output.as_json():
+        output.print_json(document)
+        return
+    from orchestrator.cli.estimate_view import trace_lines
+
+    sys.stdout.write("\n".join(trace_lines(document)) + "\n")
