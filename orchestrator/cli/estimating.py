@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from orchestrator.backends.hub import fetch_config
 from orchestrator.backends.models import local_folder
@@ -96,7 +99,7 @@ def _tokens(job: Job, *, offline: bool) -> tuple[Tokens | None, list[str]]:
 
 
 def _print_fit(job: Job, workload: Workload, name: str) -> None:
-    """The settings with which the job fits a card, as YAML for the job file."""
+    """The job file with which the job fits a card: what it says, and what has to change, named in its first line."""
     import yaml
 
     card = find_gpu(name)
@@ -108,12 +111,23 @@ def _print_fit(job: Job, workload: Workload, name: str) -> None:
         spare = (card.usable_bytes - found.estimate.expected) / 2**30
         output.print_json({"gpu": card.name, "changes": changes, "spare_gib": round(spare, 2)})
         return
-    nested: dict[str, Any] = {}
+    written = _stated(job.spec)
     for key, value in changes.items():
         section, _, name = key.rpartition(".")
-        (nested.setdefault(section, {}) if section else nested)[name] = value
-    header = f"# with these settings in {job.source} the job fits {card.name}\n" if nested else f"# the job fits {card.name} as it is\n"
-    sys.stdout.write(header + (yaml.safe_dump(nested, sort_keys=False) if nested else ""))
+        (written.setdefault(section, {}) if section else written)[name] = value
+    changed = f"with these changes to {job.source}: {', '.join(changes)}" if changes else "as it is"
+    sys.stdout.write(f"# the job fits {card.name} {changed}\n{yaml.safe_dump(written, sort_keys=False, allow_unicode=True)}")
+
+
+def _stated(part: Any) -> dict[str, Any]:
+    """What a job file has to say for this part of the job: everything that is not the default."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if value != default:
+            found[field.name] = _stated(value) if dataclasses.is_dataclass(value) else msgspec.to_builtins(value)
+    return found
 
 
 def _print_trace(job: Job, *, offline: bool) -> None:

@@ -38,7 +38,9 @@ def test_the_threads_job(desk: Desk) -> None:
     code, out, _ = desk.run("estimate", "--fit", "T4", "-o", "json")
     changes = json.loads(out)["changes"]
     assert code == 0 and changes == {"training.gradient_checkpointing": True}
-    (desk.job / "cloudtune.yaml").write_text(THREAD.replace("gradient_checkpointing: false", "gradient_checkpointing: true"))
+    fitting = desk.run("estimate", "--fit", "T4")[1]
+    assert fitting.splitlines()[0].endswith(": training.gradient_checkpointing") and "null" not in fitting
+    (desk.job / "cloudtune.yaml").write_text(fitting)
     assert "as it is" in desk.run("estimate", "--fit", "T4")[1]
 
 
