@@ -11,11 +11,13 @@ a CUDA library takes for itself is not seen: add the context and the allocator's
 
     {"model": {config.json as a dict} | "folder", "quantization": "nf4|nf4-double|none", "dtype": "bfloat16",
      "method": "lora|full", "r": 16, "dropout": 0.0, "target_modules": "all-linear" | [...], "micro_batch": 1, "length": 512,
-     "gradient_checkpointing": true, "answer_tokens": null, "optim": "paged_adamw_8bit", "loss": "answer|full"}
+     "gradient_checkpointing": true, "answer_tokens": null, "accumulation": 1, "optim": "paged_adamw_8bit",
+     "loss": "answer|full"}
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 import weakref
@@ -31,6 +33,9 @@ try:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_iter
+    from torch.utils.checkpoint import checkpoint
+
+    from .heads import CHUNK_POSITIONS
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
@@ -172,7 +177,10 @@ def _model(settings: dict[str, Any], layers: int) -> Any:
         if hasattr(config, name):
             setattr(config, name, 0.0)
     dtype = getattr(torch, settings.get("dtype", "bfloat16"))
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    try:
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, attn_implementation="sdpa")
+    except ValueError:  # an architecture without fused attention (Bloom): its own
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.config.use_cache = False
     if settings.get("method", "lora") == "full":
         return model
@@ -201,7 +209,8 @@ def _shorten(config: Any, layers: int) -> None:
     for name in ("num_hidden_layers", "n_layer", "n_layers"):
         if hasattr(inner, name):
             setattr(inner, name, layers)
-    if getattr(inner, "layer_types", None):
+    derived = isinstance(getattr(type(inner), "layer_types", None), property)  # from the number of layers (Mamba)
+    if getattr(inner, "layer_types", None) and not derived:
         inner.layer_types = list(inner.layer_types)[:layers]
 
 
@@ -216,9 +225,23 @@ def _loss(settings: dict[str, Any], model: Any, ids: torch.Tensor, begin_backwar
     if cap:  # the whole model's forward, as heads.py then uses: every position has logits, and tanh keeps its output
         logits = (torch.tanh(base.get_output_embeddings()(flat) / cap) * cap)[: int(wanted or flat.shape[0])]
     else:
-        logits = base.get_output_embeddings()(flat[: int(wanted or flat.shape[0])])
+        flat, head = flat[: int(wanted or flat.shape[0])], base.get_output_embeddings()
+        if settings.get("loss", "answer") == "answer" and flat.shape[0] > CHUNK_POSITIONS:
+            return _chunked_loss(head, flat)
+        logits = head(flat)
     targets = torch.zeros(logits.shape[0], dtype=torch.long)
     return torch.nn.functional.cross_entropy(logits.float(), targets)
+
+
+def _chunked_loss(head: Any, flat: torch.Tensor) -> torch.Tensor:
+    """As heads.py does it: logits of some positions at a time, made again in backward."""
+
+    def chunk(part: torch.Tensor) -> torch.Tensor:
+        targets = torch.zeros(part.shape[0], dtype=torch.long)
+        return torch.nn.functional.cross_entropy(head(part).float(), targets, reduction="none")
+
+    parts = flat.split(CHUNK_POSITIONS)
+    return torch.cat([checkpoint(chunk, part, use_reentrant=False) for part in parts]).mean()
 
 
 def _state_bytes(name: str, parameter: torch.Tensor) -> int:
@@ -271,9 +294,12 @@ def trace_step(settings: dict[str, Any], layers: int) -> Step:
 
         autocast = settings.get("autocast", True)
         with followed, _as_on_a_gpu(autocast=autocast, padded=settings.get("padded", settings.get("micro_batch", 1) > 1)):
-            with torch.autocast("cpu", dtype=half, enabled=autocast):
-                loss = _loss(settings, model, ids, begin_backward)
-            loss.backward()
+            for _ in range(min(2, settings.get("accumulation", 1))):  # the second finds the gradients of the first
+                followed.phase = "forward"
+                with torch.autocast("cpu", dtype=half, enabled=autocast):
+                    loss = _loss(settings, model, ids, begin_backward)
+                loss.backward()
+                del loss
         trained = [p for p in model.parameters() if p.requires_grad]
         optim = settings.get("optim", "paged_adamw_8bit")
         return Step(

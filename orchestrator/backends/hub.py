@@ -34,6 +34,13 @@ def cached(model: str) -> Path | None:
     return found if _COMMIT.fullmatch(commit) and found.is_dir() else None
 
 
+def gated(model: str) -> ModelProblem:
+    """The error for a model whose terms this account has not accepted, with the page to visit."""
+    from huggingface_hub.constants import ENDPOINT
+
+    return ModelProblem(f"model {model} is gated for you", hint=f"accept its terms on {ENDPOINT}/{model}, then: hf auth login")
+
+
 def fetch_config(model: str) -> dict[str, Any] | None:
     """``config.json`` of a Hub model, from the local cache or the Hub; None when neither has an answer.
 
@@ -50,7 +57,7 @@ def fetch_config(model: str) -> dict[str, Any] | None:
         path = hf_hub_download(model, "config.json", etag_timeout=TIMEOUT_S, local_files_only=offline)
         found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     except GatedRepoError as error:
-        raise ModelProblem(f"model {model} is gated for you", hint="accept its terms on its page, then: hf auth login") from error
+        raise gated(model) from error
     except RepositoryNotFoundError as error:
         raise ModelProblem(f"model {model} does not exist on the Hub, or is private", hint="check the spelling; hf auth login") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError, ValueError):

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from orchestrator.backends.hub import cached
+from orchestrator.backends.hub import cached, gated
 from orchestrator.errors import ModelProblem
 from orchestrator.spec.jobspec import Job
 
@@ -67,7 +67,7 @@ def _hub(model: str) -> str:
     try:
         info = HfApi().model_info(model, timeout=TIMEOUT_S)
     except GatedRepoError as error:
-        raise ModelProblem(f"model {model} is gated for you", hint="accept its terms on its page, then: hf auth login") from error
+        raise gated(model) from error
     except RepositoryNotFoundError as error:
         raise ModelProblem(f"model {model} does not exist on the Hub, or is private", hint="check the spelling; hf auth login") from error
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:

@@ -5,12 +5,12 @@ No arithmetic of its own; ``rich`` is imported when something is drawn, not befo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.estimate.document import notes, on_card
 from orchestrator.estimate.gpus import Gpu, verdict
 from orchestrator.estimate.ladder import Rung, fit, ladder
-from orchestrator.estimate.memory import COMPONENTS, GIB, MemoryEstimate, estimate_memory
+from orchestrator.estimate.memory import COMPONENTS, CONTEXT_BYTES, GIB, MemoryEstimate, estimate_memory
 from orchestrator.estimate.workload import Workload
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def sentence(w: Workload, gpu: Gpu) -> str:
     found = fit(here, gpu)
     if not found.fits:
         return f"{opening}; no change known here makes it fit: choose a larger card or a smaller model."
-    steps = ", then ".join(change.text for change in found.changes)
+    last = {change.key: change for change in found.changes}  # of a batch halved thrice only the third is of interest
+    steps = ", then ".join(change.text for change in last.values())
     spare = _gib(gpu.usable_bytes - found.estimate.expected)
     learned = " (this changes what is learned)" if any(c.quality == "changes" for c in found.changes) else ""
     return f"{opening}; with {steps} it fits with {spare} to spare{learned}."
@@ -108,6 +109,14 @@ def ladder_table(rungs: tuple[Rung, ...], gpu: Gpu) -> RenderableType:
         table.add_row(Text(rung.change.text), _gib(rung.saved), _gib(rung.estimate.expected), rung.verdict or "", speed,
                       "the same" if rung.change.quality == "none" else "changes")  # fmt: skip
     return table
+
+
+def trace_lines(document: dict[str, Any]) -> list[str]:
+    """What a trace found, for a person: allocated memory only, which is not yet what a card needs."""
+    parts = {"weights and adapters": "resident_bytes", "gradients": "gradient_bytes", "optimizer": "optimizer_bytes"}
+    lines = [f"traced peak  {document['peak_bytes'] / GIB:.2f} GiB allocated, in the moment {document['moment']!r}"]
+    lines += [f"  {name:20s} {document[key] / GIB:7.2f} GiB" for name, key in parts.items()]
+    return [*lines, f"A card needs about {CONTEXT_BYTES / GIB:.2f} GiB more for CUDA, and what the allocator holds unused."]
 
 
 def show(w: Workload, gpu: Gpu, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from orchestrator.backends.hub import fetch_config
 from orchestrator.backends.models import local_folder
@@ -18,7 +21,7 @@ from orchestrator.estimate.document import estimate_document, on_card
 from orchestrator.estimate.gpus import find_gpu
 from orchestrator.estimate.job import Tokens, settings_of, tokens_of_lengths, workload_of
 from orchestrator.estimate.ladder import fit
-from orchestrator.estimate.model_shapes import bundled_shape, shape_from_config, shape_from_folder
+from orchestrator.estimate.model_shapes import bundled_config, bundled_shape, shape_from_config, shape_from_folder
 from orchestrator.estimate.problems import CannotSize, EstimateProblem, UnknownModel
 from orchestrator.estimate.shape import ModelShape
 from orchestrator.estimate.workload import Workload
@@ -32,13 +35,14 @@ TRACE_TIMEOUT_S = 600.0
 def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, offline: bool, model: str | None) -> None:
     """The ``estimate`` command. Raises UsageProblem or ModelProblem."""
     job = load_job(find_job_file(path), flags={("model",): model}, user_config=config_dir() / "config.yaml")
+    if trace:
+        _print_trace(job, offline=offline)
+        return
     with problems_for_a_person():
         workload = workload_of(job.spec, shape_of_model(job, offline=offline))
         tokens, unchecked = _tokens(job, offline=offline)
         if fit_gpu is not None:
             _print_fit(job, workload, fit_gpu)
-        elif trace:
-            _print_trace(job, offline=offline)
         elif output.as_json():
             mean = tokens.mean_length if tokens else None
             document = estimate_document(workload, tokens=tokens.total if tokens else None, mean_length=mean)
@@ -59,7 +63,7 @@ def problems_for_a_person() -> Iterator[None]:
     except UnknownModel as error:
         raise ModelProblem(error.message, hint=error.hint) from error
     except CannotSize as error:
-        raise ModelProblem(error.message, hint="cloudtune estimate --trace measures a model that no formula knows") from error
+        raise ModelProblem(error.message, hint=error.hint) from error
     except EstimateProblem as error:
         raise UsageProblem(error.message, hint=error.hint) from error
 
@@ -95,7 +99,7 @@ def _tokens(job: Job, *, offline: bool) -> tuple[Tokens | None, list[str]]:
 
 
 def _print_fit(job: Job, workload: Workload, name: str) -> None:
-    """The settings with which the job fits a card, as YAML for the job file."""
+    """The job file with which the job fits a card: what it says, and what has to change, named in its first line."""
     import yaml
 
     card = find_gpu(name)
@@ -107,12 +111,23 @@ def _print_fit(job: Job, workload: Workload, name: str) -> None:
         spare = (card.usable_bytes - found.estimate.expected) / 2**30
         output.print_json({"gpu": card.name, "changes": changes, "spare_gib": round(spare, 2)})
         return
-    nested: dict[str, Any] = {}
+    written = _stated(job.spec)
     for key, value in changes.items():
         section, _, name = key.rpartition(".")
-        (nested.setdefault(section, {}) if section else nested)[name] = value
-    header = f"# with these settings in {job.source} the job fits {card.name}\n" if nested else f"# the job fits {card.name} as it is\n"
-    sys.stdout.write(header + (yaml.safe_dump(nested, sort_keys=False) if nested else ""))
+        (written.setdefault(section, {}) if section else written)[name] = value
+    changed = f"with these changes to {job.source}: {', '.join(changes)}" if changes else "as it is"
+    sys.stdout.write(f"# the job fits {card.name} {changed}\n{yaml.safe_dump(written, sort_keys=False, allow_unicode=True)}")
+
+
+def _stated(part: Any) -> dict[str, Any]:
+    """What a job file has to say for this part of the job: everything that is not the default."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if value != default:
+            found[field.name] = _stated(value) if dataclasses.is_dataclass(value) else msgspec.to_builtins(value)
+    return found
 
 
 def _print_trace(job: Job, *, offline: bool) -> None:
@@ -122,25 +137,39 @@ def _print_trace(job: Job, *, offline: bool) -> None:
 
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("estimate --trace", "train")
-    spec, folder = job.spec, Path(job.folder, job.spec.model).expanduser()
-    model: Any = str(folder) if folder.is_dir() else (None if offline else fetch_config(spec.model))
+    spec, folder = job.spec, local_folder(job)
+    if spec.quantization == "int8":
+        raise UsageProblem("8-bit products cannot be traced", hint="quantization: nf4-double or none; or leave --trace out")
+    model: Any = str(folder) if folder is not None else bundled_config(spec.model)
+    if model is None and not offline:
+        model = fetch_config(spec.model)
     if model is None:
         raise ModelProblem(f"model {spec.model}: its config.json cannot be had from here", hint="name a local folder with config.json")
     config = {
-        "model": model, "quantization": "none" if spec.quantization == "int8" else spec.quantization, "dtype": "bfloat16", "method": "lora",
+        "model": model, "quantization": spec.quantization, "dtype": "bfloat16", "method": "lora",
         "r": spec.lora.r, "dropout": spec.lora.dropout, "target_modules": spec.lora.target_modules, "optim": spec.training.optim,
         "micro_batch": spec.training.per_device_train_batch_size, "length": spec.training.max_length,
+        "accumulation": spec.training.gradient_accumulation_steps,
         "gradient_checkpointing": spec.training.gradient_checkpointing,
     }  # fmt: skip
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(config, file)
         file.flush()
         command = [sys.executable, "-P", "-m", "trainer.trace", file.name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TRACE_TIMEOUT_S, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TRACE_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise ModelProblem(f"the trace of {spec.model} took longer than {TRACE_TIMEOUT_S:.0f} s") from error
     try:
         document = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError) as error:
-        raise ModelProblem(f"the trace of {spec.model} failed: {done.stderr.strip().splitlines()[-1:] or done.returncode}") from error
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ModelProblem(f"the trace of {spec.model} failed: {said}") from error
     if not document.get("ok", True):
         raise ModelProblem(f"the trace of {spec.model} failed: {document.get('error')}")
-    output.print_json(document)
+    if output.as_json():
+        output.print_json(document)
+        return
+    from orchestrator.cli.estimate_view import trace_lines
+
+    sys.stdout.write("\n".join(trace_lines(document)) + "\n")

@@ -20,12 +20,32 @@ def need(config: Config, *names: str) -> int:
     """The first of these keys that holds a positive number. Raises :class:`CannotSize` when none does."""
     for name in names:
         value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST:
             return value
-    raise CannotSize(f"the config of {config.get('_name', 'this model')} has no {' or '.join(names)}", hint=_TRACE_HINT)
+    raise CannotSize(f"the config of {config.get('_name', 'this model')} has no {' or '.join(names)}", hint=TRACE_HINT)
 
 
-_TRACE_HINT = "where torch is installed, `cloudtune estimate --trace` measures the model itself instead"
+TRACE_HINT = "where torch is installed, `cloudtune estimate --trace` measures the model itself instead"
+_LARGEST = 10**9  # of any one number that builders read; no model is near it
+# What builders read besides what they need: absent or null, or a whole number of at least this.
+_OPTIONAL = {
+    **dict.fromkeys(
+        ("num_key_value_heads", "head_dim", "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_inner",
+         "num_kv_heads", "ffn_hidden_size", "num_ln_in_parallel_attn", "moe_intermediate_size", "decoder_sparse_step",
+         "num_global_key_value_heads", "global_head_dim", "vocab_size_per_layer_input", "expansion_ratio"), 1),
+    **dict.fromkeys(
+        ("shared_expert_intermediate_size", "n_shared_experts", "first_k_dense_replace", "q_lora_rank", "num_kv_shared_layers",
+         "hidden_size_per_layer_input", "type_vocab_size"), 0),
+}  # fmt: skip
+
+
+def check_optional(config: Config) -> None:
+    """Raises :class:`CannotSize` when a number that may be left out is there and is none."""
+    for name, least in _OPTIONAL.items():
+        value = config.get(name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST):
+            said = f"{value!r}"[:40]
+            raise CannotSize(f"the config of {config.get('_name', 'this model')} says {name}: {said}, which is no size a model can have")
 
 
 def _common(c: Config) -> dict[str, Any]:
@@ -178,7 +198,7 @@ def opt(c: Config) -> ModelShape:
     b = _common(c)
     b["intermediate"] = inner = need(c, "ffn_dim")
     if c.get("word_embed_proj_dim", b["hidden"]) != b["hidden"]:
-        raise CannotSize("this OPT projects its embeddings (opt-350m), which has no formula here", hint=_TRACE_HINT)
+        raise CannotSize("this OPT projects its embeddings (opt-350m), which has no formula here", hint=TRACE_HINT)
     matrices = attention_matrices(b, qkv_bias=True, o_bias=True, o_name="out_proj")
     matrices += plain_matrices(b["hidden"], inner, b["layers"], "fc1", "fc2", bias=True)
     embeddings = (b["vocab"] + need(c, "max_position_embeddings") + 2) * b["hidden"]
@@ -253,7 +273,7 @@ def deberta(c: Config) -> ModelShape:
     absolute = 0 if c.get("position_biased_input", True) else need(c, "max_position_embeddings") * hidden
     relative_norm = 2 * hidden if "layer_norm" in str(c.get("norm_rel_ebd", "none")) else 0
     if c.get("conv_kernel_size"):
-        raise CannotSize("this DeBERTa has a convolution, which has no formula here", hint=_TRACE_HINT)
+        raise CannotSize("this DeBERTa has a convolution, which has no formula here", hint=TRACE_HINT)
     names = {"query": "query_proj", "key": "key_proj", "value": "value_proj"}
     changed = {
         "fused_attention": False,

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.estimate.problems import BadWorkload
 from orchestrator.estimate.shape import ModelShape
-from orchestrator.estimate.workload import Workload
+from orchestrator.estimate.workload import LARGEST, Workload
 from orchestrator.spec.jobspec import JobSpec
 
 _OPTIMIZERS = {
@@ -35,6 +35,8 @@ def workload_of(spec: JobSpec, shape: ModelShape, labels: int = 2) -> Workload:
     training = spec.training
     if training.optim not in _OPTIMIZERS:
         raise BadWorkload(f"no memory is known for the optimizer {training.optim}", hint=f"known: {', '.join(_OPTIMIZERS)}")
+    if training.max_steps > LARGEST:
+        raise BadWorkload(f"max_steps must be at most {LARGEST:,}")
     targets = spec.lora.target_modules
     return Workload(
         shape=shape,

@@ -79,9 +79,21 @@ def shape_from_config(config: Mapping[str, Any], name: str = "?") -> ModelShape:
     builder = FAMILIES.get(model_type) or FAMILIES.get(f"{model_type}_text")
     if builder is None:
         known = ", ".join(sorted(FAMILIES))
-        hint = f"architectures with a formula: {known}. Where torch is installed, `cloudtune estimate --trace` measures the model itself"
+        hint = f"{a.TRACE_HINT}. Architectures with a formula: {known}"
         raise CannotSize(f"no formula for the architecture {model_type or '(none stated)'!r} of {name}", hint=hint)
-    return builder({**merged, "model_type": model_type, "_name": name})
+    named: Config = {**merged, "model_type": model_type, "_name": name}
+    a.check_optional(named)
+    try:
+        shape = builder(named)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        if isinstance(error, CannotSize):
+            raise
+        raise CannotSize(f"the config of {name} holds a value of the wrong kind: {error}") from error
+    impossible = next((m for m in shape.matrices if min(m.inputs, m.outputs) < 1 or m.layers < 0), None)
+    if impossible is not None:
+        sizes = f"{impossible.outputs} x {impossible.inputs} in {impossible.layers} layers"
+        raise CannotSize(f"the config of {name} contradicts itself: its {impossible.name} would be {sizes}")
+    return shape
 
 
 def shape_from_folder(folder: Path) -> ModelShape:
@@ -95,7 +107,9 @@ def shape_from_folder(folder: Path) -> ModelShape:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CannotSize(f"{folder} has no config.json", hint="point at the folder that holds config.json and *.safetensors") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CannotSize(f"{config_file} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise CannotSize(f"{config_file} is not JSON: {error}") from None
     shape = shape_from_config(config, str(folder))
     headers = sorted(folder.glob("*.safetensors"))
@@ -165,18 +179,27 @@ def suggest(name: str, count: int = 4) -> list[str]:
 _SUFFIXES = ("-unsloth-bnb-4bit", "-bnb-4bit", "-4bit", "-hf", "-chat-hf")
 
 
+def _bundled_id(name: str) -> str | None:
+    wanted = name.strip().lower()
+    candidates = [wanted, wanted.split("/")[-1]]
+    candidates += [c.removesuffix(s) for c in list(candidates) for s in _SUFFIXES if c.endswith(s)]
+    return next((_names()[c] for c in candidates if c in _names()), None)
+
+
+def bundled_config(name: str) -> dict[str, Any] | None:
+    """The bundled table's config.json of this model, or None: what a trace builds the model from."""
+    model = _bundled_id(name)
+    return None if model is None else dict(_table()[model]["config"])
+
+
 def bundled_shape(name: str) -> ModelShape:
     """The shape of a model in the bundled table, by Hub id or by its usual short name; quantized copies too.
 
     Raises :class:`UnknownModel` with the nearest known names.
     """
-    wanted = name.strip().lower()
-    candidates = [wanted, wanted.split("/")[-1]]
-    candidates += [c.removesuffix(s) for c in list(candidates) for s in _SUFFIXES if c.endswith(s)]
-    for candidate in candidates:
-        model = _names().get(candidate)
-        if model is not None:
-            return shape_from_config(_table()[model]["config"], model)
+    model = _bundled_id(name)
+    if model is not None:
+        return shape_from_config(_table()[model]["config"], model)
     near = suggest(name)
     hint = f"nearest known names: {', '.join(near)}" if near else "a local folder with a config.json works too"
     raise UnknownModel(f"{name} is not in the bundled table, and no config.json was given", hint=hint)

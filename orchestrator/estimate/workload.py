@@ -15,6 +15,7 @@ Checkpointing = Literal["none", "layer", "offloaded"]
 Task = Literal["sft", "classification", "reward", "dpo"]
 Parallel = Literal["ddp", "fsdp"]
 OPTIMIZERS = frozenset({"none", "sgd", "adamw", "adamw_fused", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"})
+LARGEST = 10**9  # beyond any job, and far from where arithmetic on floats ends
 _QV = frozenset({"q_proj", "v_proj", "query_key_value", "c_attn", "Wqkv", "qkv_proj", "query_proj", "value_proj", "query", "value"})
 _ATTENTION = frozenset({"q", "k", "v", "qkv", "o"})
 
@@ -51,6 +52,8 @@ class Workload:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise BadWorkload(f"{name} must be a whole number of at least 1, not {value!r}")
+            if value > LARGEST:
+                raise BadWorkload(f"{name} must be at most {LARGEST:,}")
         if self.optimizer not in OPTIMIZERS:
             raise BadWorkload(f"no memory is known for the optimizer {self.optimizer!r}", hint=f"known: {', '.join(sorted(OPTIMIZERS))}")
         if self.method == "full" and self.quantization != "none":

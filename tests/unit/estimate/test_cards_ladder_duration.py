@@ -97,6 +97,11 @@ def test_the_sentence_a_person_needs(threads_job: Workload) -> None:
     assert "to spare" in sentence(threads_job, find_gpu("H100"))
 
 
+def test_the_sentence_names_a_batch_halved_thrice_once(llama3: Make) -> None:
+    text = sentence(llama3(micro_batch=8, max_length=2048, profile=OURS_FP16), find_gpu("RTX3070"))
+    assert text.count("per_device_train_batch_size") == 1
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_view_is_drawn_at_any_width(threads_job: Workload, width: int) -> None:
     out = io.StringIO()

@@ -128,6 +128,7 @@ def test_remedies_never_need_more(shape: int, fields: dict[str, object]) -> None
         ({"max_length": -1}, "max_length"),
         ({"accumulation": 0}, "accumulation"),
         ({"n_gpus": 0}, "n_gpus"),
+        ({"micro_batch": 10**400}, "micro_batch must be at most"),
         ({"lora_r": 0}, "rank"),
         ({"lora_r": -4}, "rank"),
         ({"lora_r": 2000}, "rank 2000 is above"),

@@ -74,6 +74,17 @@ def test_refuses_what_it_cannot_size(config: dict[str, Any], says: str) -> None:
         shape_from_config([], "some/model")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_key_value_heads", "2"), ("num_key_value_heads", -2), ("head_dim", 16.5), ("max_position_embeddings", "256"),
+     ("max_position_embeddings", float("nan")), ("max_position_embeddings", 0), ("num_hidden_layers", 10**400),
+     ("num_attention_heads", 65), ("hidden_size", True)],
+)  # fmt: skip
+def test_odd_numbers_in_a_config_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(CannotSize):
+        shape_from_config({**LLAMA, key: value})
+
+
 def test_reads_the_text_model_of_a_multimodal_config() -> None:
     inner = {**LLAMA, "model_type": "gemma3_text", "head_dim": 16}
     assert shape_from_config({"model_type": "gemma3", "text_config": inner}).architecture == "gemma3_text"
@@ -116,6 +127,15 @@ def _smallest_of_each_family() -> list[str]:
             found[shape.architecture] = model
     odd = {"tiiuae/falcon-40b", "google/gemma-4-E2B-it", "google/gemma-4-31B-it", "google/gemma-4-26B-A4B-it"}
     return sorted(set(found.values()) | odd)
+
+
+def test_a_config_that_is_a_folder_or_a_huge_number_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a/config.json").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/config.json").write_text('{"num_hidden_layers": ' + "9" * 5000 + "}")
+    for name in ("a", "b"):
+        with pytest.raises(CannotSize, match=r"config\.json"):
+            shape_from_folder(tmp_path / name)
 
 
 def test_every_family_has_a_bundled_model_or_is_a_spelling_of_one() -> None:

@@ -67,6 +67,27 @@ def test_our_own_loss_agrees_too_where_logits_are_capped_and_where_they_are_not(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("model_type", "targets"), [("bloom", "all-linear"), ("mamba", ["in_proj", "x_proj"])])
+def test_models_without_fused_attention_or_without_attention_are_traced(tracer: Any, model_type: str, targets: Any) -> None:
+    config = {"model_type": model_type, "hidden_size": 64, "num_hidden_layers": 6, "n_head": 4, "vocab_size": 1000, "state_size": 8}
+    assert tracer.trace({"model": config, "length": 64, "target_modules": targets})["peak_bytes"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("rows", "length"), [(1, 512), (2, 2048)])
+def test_gradients_that_wait_and_a_loss_in_chunks_are_traced_too(tracer: Any, rows: int, length: int) -> None:
+    model = "meta-llama/Meta-Llama-3-8B"
+    config = {"model": TABLE[model]["config"], "quantization": "nf4", "r": 64, "micro_batch": rows, "length": length, "accumulation": 8}
+    job = Workload(
+        shape=bundled_shape(model), quantization="nf4", lora_r=64, micro_batch=rows, max_length=length, accumulation=8,
+        profile=replace(OURS_BF16, counter="allocated"),
+    )  # fmt: skip
+    assert estimate_memory(job).expected == pytest.approx(tracer.trace(config)["peak_bytes"], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_bad_configs_are_reported_as_json(tracer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "c.json"
     for content in ("{", "{}", '{"model": {"model_type": "nothing", "num_hidden_layers": 2}}', '{"model": {"model_type": "llama"}}'):
