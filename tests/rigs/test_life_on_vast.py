@@ -72,4 +72,4 @@ def test_the_observer_lists_what_exists(client: Client) -> None:
     truth = client.rig.truth()[0]
     assert rows[0]["gpu"] == "RTX4090" and rows[0]["count"] == 1 and rows[0]["id"] == str(truth["id"]) and rows[0]["usd_per_hour"] > 0.3
     wrong = client.rig.run([sys.executable, "-c", code], env={"HOME": str(client.home), "VAST_API_KEY": "wrong"})
-    assert "PortError" in wrong.stderr and wrong.returncode == 1, "a wrong key is not an empty account"
+    assert "Refused" in wrong.stderr and wrong.returncode == 1, "a wrong key is not an empty account"
