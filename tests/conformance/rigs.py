@@ -20,7 +20,7 @@ from orchestrator.backends.simulated.world import Task, World
 from orchestrator.backends.skypilot.box import Load, SkyBox
 from orchestrator.backends.skypilot.client import SkyClient
 from orchestrator.backends.skypilot.home import SkyHome
-from orchestrator.backends.skypilot.rent import Orders, SkyRenter
+from orchestrator.backends.skypilot.rent import Orders, Reach, SkyRenter
 from orchestrator.backends.skypilot.slurm import SlurmReach
 from orchestrator.backends.skypilot.vast import VastReach
 from orchestrator.plan.offers import Offer
@@ -95,30 +95,30 @@ class LocalRig:
         assert self.observer.everything() == ()
 
 
-class VastRig:
-    """The emulated marketplace beside which this process was started, through the real SkyPilot."""
+class SkyRig:
+    """What an emulated place beside which this process was started has, through the real SkyPilot. ``variable`` names its SkyPilot home."""
 
-    timer_s = 12.0
-    wait_s = 90.0
-    _client: ClassVar[SkyClient | None] = None  # its server takes seconds to start, and is one for all tests
+    variable: ClassVar[str]
+    gone_s: ClassVar[float]
+    _clients: ClassVar[dict[str, SkyClient]] = {}  # their servers take seconds to start, and are one for all tests
 
     def __init__(self, folder: Path) -> None:
-        os.environ["HOME"] = str(Path(os.environ[VAST_HOME]).parent / "home")  # the user's, with the key; each test begins with another
-        if VastRig._client is None:
-            VastRig._client = SkyClient(SkyHome(Path(os.environ[VAST_HOME])))
-            atexit.register(VastRig._client.close)
-        bundle = write_small_bundle(folder / "bundle")
-        orders = Orders(folder / "home")
-        self._reach = VastReach(VastRig._client, folder)
-        renter = SkyRenter(VastRig._client, {"vast": self._reach}, orders, disk_gib=8.0, tolerance=0.02)
-        self.offer = Offer(
-            backend="skypilot", cloud="vast", region="US", instance_type="1x-RTX_4090-8-16384", gpu="RTX4090", count=1, usable_gib=23.5,
-            usd_per_hour=0.36, guard="create-time",
-        )  # fmt: skip
+        home = Path(os.environ[self.variable])
+        os.environ["HOME"] = str(home.parent / "home")  # the user's, with the credential; each test begins with another
+        if self.variable not in self._clients:
+            self._clients[self.variable] = SkyClient(SkyHome(home))
+            atexit.register(self._clients[self.variable].close)
+        client, orders = self._clients[self.variable], Orders(folder / "home")
+        self.offer, self._reach = self.found(client, folder)
+        renter = SkyRenter(client, {self.offer.place: self._reach}, orders, disk_gib=8.0, tolerance=0.02)
         self.provider = self.observer = renter
-        self.remote = SkyBox(bundle, folder / "home", Load(disk_gib=1.0), renter.shell, orders.gpus)
+        self.remote = SkyBox(write_small_bundle(folder / "bundle"), folder / "home", Load(disk_gib=1.0), renter.shell, orders.gpus)
         self.escrow = HomeEscrow(folder / "home")
         self.parcel = parcels(folder)
+
+    def found(self, client: SkyClient, folder: Path) -> tuple[Offer, Reach]:
+        """What is rented there, and how it is reached."""
+        raise NotImplementedError
 
     def tick(self) -> None:
         time.sleep(0.5)
@@ -127,42 +127,39 @@ class VastRig:
         for instance in self.observer.everything():
             self.provider.destroy(instance.name, ())
         self._reach.close()
-        assert self.observer.everything() == ()
-
-
-class SlurmRig:
-    """The cluster beside which this process was started, through the real SkyPilot, whose timers count whole minutes."""
-
-    timer_s = 60.0
-    wait_s = 240.0
-    _client: ClassVar[SkyClient | None] = None
-
-    def __init__(self, folder: Path) -> None:
-        os.environ["HOME"] = str(Path(os.environ[SLURM_HOME]).parent / "home")  # the user's, with the way to the login node
-        if SlurmRig._client is None:
-            SlurmRig._client = SkyClient(SkyHome(Path(os.environ[SLURM_HOME])))
-            atexit.register(SlurmRig._client.close)
-        bundle = write_small_bundle(folder / "bundle")
-        orders = Orders(folder / "home")
-        self._reach = SlurmReach(SlurmRig._client, folder, "rig")
-        renter = SkyRenter(SlurmRig._client, {"slurm/rig": self._reach}, orders, disk_gib=8.0, tolerance=0.02)
-        self.offer = next(one for one in slurm_offers("rig", prices("rig"), "2026-01-01") if one.gpu == "T4" and one.count == 1)
-        self.provider = self.observer = renter
-        self.remote = SkyBox(bundle, folder / "home", Load(disk_gib=1.0), renter.shell, orders.gpus)
-        self.escrow = HomeEscrow(folder / "home")
-        self.parcel = parcels(folder)
-
-    def tick(self) -> None:
-        time.sleep(0.5)
-
-    def close(self) -> None:
-        for instance in self.observer.everything():
-            self.provider.destroy(instance.name, ())
-        self._reach.close()
-        ends_at = time.monotonic() + 30.0  # a cancelled job is listed until its processes have ended
+        ends_at = time.monotonic() + self.gone_s
         while self.observer.everything() and time.monotonic() < ends_at:
             self.tick()
         assert self.observer.everything() == ()
+
+
+class VastRig(SkyRig):
+    """The marketplace."""
+
+    variable = VAST_HOME
+    timer_s = 12.0
+    wait_s = 90.0
+    gone_s = 0.0
+
+    def found(self, client: SkyClient, folder: Path) -> tuple[Offer, Reach]:
+        offer = Offer(
+            backend="skypilot", cloud="vast", region="US", instance_type="1x-RTX_4090-8-16384", gpu="RTX4090", count=1, usable_gib=23.5,
+            usd_per_hour=0.36, guard="create-time",
+        )  # fmt: skip
+        return offer, VastReach(client, folder)
+
+
+class SlurmRig(SkyRig):
+    """The cluster, where SkyPilot's timers count whole minutes."""
+
+    variable = SLURM_HOME
+    timer_s = 60.0
+    wait_s = 240.0
+    gone_s = 30.0  # a cancelled job is listed until its processes have ended
+
+    def found(self, client: SkyClient, folder: Path) -> tuple[Offer, Reach]:
+        offer = next(one for one in slurm_offers("rig", prices("rig"), "2026-01-01") if one.gpu == "T4" and one.count == 1)
+        return offer, SlurmReach(client, folder, "rig")
 
 
 class SimulatedRig:

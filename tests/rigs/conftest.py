@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from tests.rigs.test_vast_rig import CACHE
+from tests.rigs.vast.rig import VastRig
 
 HEAD = "| test | result | s | bill $ | receipt $ | attempts ended by |\n|---|---|---|---|---|---|\n"
 
@@ -36,3 +41,12 @@ class Log:
 def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--rig-log", None):
         config.pluginmanager.register(Log(Path(path)), "rig-log")
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[VastRig]:
+    """A market on which boxes can install and train."""
+    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+    with VastRig() as rig:
+        rig.offers = [replace(offer, driver_version="580.65.06") for offer in rig.offers]  # the wheels at hand are of this line
+        yield rig

@@ -9,7 +9,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,6 @@ from tests.trainer.trainer_rig import tiny_model  # noqa: F401 - a fixture
 from trainer.contract import verify_manifest
 
 BOUND_S = 200.0
-
-
-@pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[VastRig]:
-    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
-    with VastRig() as rig:
-        rig.offers = [replace(offer, driver_version="580.65.06") for offer in rig.offers]  # the wheels at hand are of this line
-        yield rig
 
 
 def receipt(said: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -7,16 +7,14 @@ a job that waits, and what a running one costs is in no record of Slurm's: the p
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.backends.login_node import on_login_node
 from orchestrator.backends.observers.names import own_name
 from orchestrator.run.events import Instance
 from orchestrator.run.ports import PortError
 
-CONNECT_S = 10
-ANSWER_S = 40.0  # slurmctld may be asked by a whole cluster
 # Every state in which a job still holds its nodes or may yet get them. Fields: id, state, time held, nodes, GPUs a node, name.
 _STATES = "PENDING,CONFIGURING,RUNNING,SUSPENDED,STOPPED,COMPLETING,RESIZING,REQUEUED,SIGNALING,STAGE_OUT,SPECIAL_EXIT,REQUEUE_HOLD"
 _MARK = "cloudtune"  # tells squeue's lines from what a login shell says by itself
@@ -42,27 +40,13 @@ class SlurmObserver:
         self.title = f"the jobs of Slurm cluster {cluster}"
         self._cluster = cluster
         self._prices = dict(prices)
-        self._address_book = address_book or Path("~/.slurm/config").expanduser()
+        self._address_book = address_book
 
     def instances(self, name: str) -> tuple[Instance, ...]:
         return tuple(instance for instance in self.everything() if instance.name == name)
 
     def everything(self) -> tuple[Instance, ...]:
-        return listed(self._squeue(), self._prices)
-
-    def _squeue(self) -> str:
-        options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
-        argv = ["ssh", "-F", str(self._address_book), *options, "--", self._cluster, _ASK]
-        try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_S, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise PortError(f"Slurm cluster {self._cluster} did not answer within {ANSWER_S:.0f} s") from error
-        except OSError as error:
-            raise PortError(f"ssh to Slurm cluster {self._cluster} could not be started: {error}") from error
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip()[-300:] or f"exit code {done.returncode}"
-            raise PortError(f"Slurm cluster {self._cluster} did not say what exists: {said}")
-        return done.stdout.decode(errors="replace")
+        return listed(on_login_node(self._cluster, [_ASK], "did not say what exists", self._address_book), self._prices)
 
 
 def listed(text: str, prices: Mapping[str, float]) -> tuple[Instance, ...]:

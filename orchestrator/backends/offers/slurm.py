@@ -7,20 +7,19 @@ without prices costs nothing. A GPU that is not priced where others are counts a
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
-from orchestrator.backends.observers.slurm import ANSWER_S, CONNECT_S, gpus, held_s, priced
+from orchestrator.backends.login_node import ADDRESS_BOOK, on_login_node
+from orchestrator.backends.observers.slurm import gpus, held_s, priced
 from orchestrator.backends.offers.clouds import guard_of, proof_of, provisioning_s
 from orchestrator.estimate.gpus import all_gpus
 from orchestrator.plan.cards import usable_gib
 from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import PortError
 
-ADDRESS_BOOK = Path(".slurm/config")  # below the home, where SkyPilot reads it
 MOST_GPUS = 8  # of one node: offers for each count up to here
 _MARK = "cloudtune"
 _ASK = f"sinfo --noheader --format={_MARK}:%R:%a@%G"
@@ -52,7 +51,7 @@ def prices(cluster: str, settings: Path | None = None) -> dict[str, float]:
 
 def slurm_offers(cluster: str, rates: Mapping[str, float], today: str, address_book: Path | None = None) -> tuple[Offer, ...]:
     """Ask the cluster. Raises PortError when it does not answer."""
-    return offers_in(_ssh(cluster, address_book or Path.home() / ADDRESS_BOOK, _ASK), cluster, rates, today)
+    return offers_in(on_login_node(cluster, [_ASK], "did not say what it has", address_book), cluster, rates, today)
 
 
 def offers_in(text: str, cluster: str, rates: Mapping[str, float], today: str) -> tuple[Offer, ...]:
@@ -79,7 +78,7 @@ def offers_in(text: str, cluster: str, rates: Mapping[str, float], today: str) -
 
 def partition_limit_s(cluster: str, partition: str, address_book: Path | None = None) -> float | None:
     """The longest that a job may take in a partition, seconds; None: no limit. Raises PortError."""
-    text = _ssh(cluster, address_book or Path.home() / ADDRESS_BOOK, _ASK_LIMITS)
+    text = on_login_node(cluster, [_ASK_LIMITS], "did not say what it has", address_book)
     for line in text.splitlines():
         mark, _, rest = line.partition(":")
         name, _, limit = rest.partition("@")
@@ -92,16 +91,3 @@ def canonical(kind: str) -> str:
     """The name in our table of cards that Slurm's administrators mean by ``nvidia_a100_80gb``, or their own."""
     table = {gpu.name: 0.0 for gpu in all_gpus()}
     return priced(kind, table)[0]
-
-
-def _ssh(cluster: str, address_book: Path, asked: str) -> str:
-    options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}"]
-    argv = ["ssh", "-F", str(address_book), *options, "--", cluster, asked]
-    try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PortError(f"Slurm cluster {cluster} did not answer: {error}") from error
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()[-300:] or f"exit code {done.returncode}"
-        raise PortError(f"Slurm cluster {cluster} did not say what it has: {said}")
-    return done.stdout.decode(errors="replace")

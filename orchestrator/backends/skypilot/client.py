@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from orchestrator.backends.skypilot.home import PORT_FILE, USERS_OWN, SkyHome
+from orchestrator.backends.skypilot.home import PORT_FILE, USERS_OWN, WORKER, SkyHome
 from orchestrator.errors import MissingExtra
 from orchestrator.ledger.paths import private
 from orchestrator.run.ports import PortError
@@ -64,7 +64,7 @@ class SkyClient:
             sys.executable,
             "-P",
             "-m",
-            "orchestrator.backends.skypilot.worker",
+            WORKER,
             USERS_OWN if self.home.users_own else str(self.home.folder),
         ]
         with open(self.home.logs / LOG_FILE, "ab") as log:

@@ -36,6 +36,7 @@ PLUGIN = "orchestrator.backends.skypilot.plugin.Repairs"
 USER_FILE = "user-id"
 KEY_FILE = "sky-key"  # SkyPilot's name for it
 PORT_FILE = "port"
+WORKER = "orchestrator.backends.skypilot.worker"  # the module that is started, and known by this name
 USERS_OWN = "--users-own"  # said to the worker in place of a folder
 SECTIONS = ("slurm", "vast", "runpod", "lambda", "aws", "gcp", "azure")  # of the user's own SkyPilot settings, taken over
 

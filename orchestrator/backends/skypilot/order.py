@@ -12,7 +12,7 @@ from orchestrator.plan.budget import HOUR_S
 from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import NoCapacity, PortError, Refused
 
-RATE_CAP = "SKYPILOT_CLOUDTUNE_RATE_CAP"  # read by the plugin in the server
+RATE_CAP = "SKYPILOT_CLOUDTUNE_RATE_CAP"  # $/h, storage included; read by the plugin in the server
 CLOUD = "SKYPILOT_CLOUDTUNE_CLOUD"
 MINUTE_S = 60.0
 YEAR_MINUTES = 365 * 24 * 60

@@ -19,10 +19,10 @@ from typing import Any
 
 from sky.server import plugins
 
+from orchestrator.backends.skypilot.order import CLOUD, RATE_CAP
 from orchestrator.backends.skypilot.worker import reread_price_list
 
-RATE_CAP = "SKYPILOT_CLOUDTUNE_RATE_CAP"  # $/h, storage included
-CLOUD = "SKYPILOT_CLOUDTUNE_CLOUD"  # the cloud of the order; its key is left on the instance only where NEEDS_KEY says so
+# clouds on whose instances the account's key is left, for the order that CLOUD names
 NEEDS_KEY = frozenset({"runpod", "lambda", "aws", "gcp", "azure"})  # whose own end, set by SkyPilot, is carried out with it
 POLL_S = 2  # SkyPilot asks every 10 s whether a Vast instance is ready; all of them are billed
 

@@ -7,21 +7,19 @@ groups), so what must outlive its caller is an ``srun`` in the background of the
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends.login_node import on_login_node
 from orchestrator.backends.observers.slurm import SlurmObserver
-from orchestrator.backends.offers.slurm import ADDRESS_BOOK, partition_limit_s, prices
+from orchestrator.backends.offers.slurm import partition_limit_s, prices
 from orchestrator.backends.skypilot.client import SkyClient
 from orchestrator.backends.skypilot.order import idle_minutes
 from orchestrator.backends.skypilot.shell import Address, Shell
 from orchestrator.plan.offers import Offer
-from orchestrator.run.ports import PortError, Refused
+from orchestrator.run.ports import PortError
 
 FORGET_S = 60.0
-SCANCEL_S = 40.0
 
 
 class SlurmReach:
@@ -70,24 +68,12 @@ class SlurmReach:
     def end(self, name: str, ids: tuple[str, ...], request: str) -> None:
         jobs = [one for one in ids or tuple(instance.id for instance in self.observer.instances(name)) if one.isdecimal()]
         if jobs:
-            self._scancel(jobs)
+            on_login_node(self._cluster, ["scancel", *jobs], "did not take scancel")
         if not ids:
             if request and self._client.serving():
                 with contextlib.suppress(PortError):  # it has ended already, as a rule
                     self._client.ask("cancel", request_id=request)
             self._ended.add(name)
-
-    def _scancel(self, jobs: list[str]) -> None:
-        ssh = shutil.which("ssh")
-        if ssh is None:
-            raise Refused("OpenSSH's client is needed to speak with a Slurm cluster, and there is no ssh on this machine")
-        argv = [ssh, "-F", str(Path.home() / ADDRESS_BOOK), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "--", self._cluster]
-        try:
-            done = subprocess.run([*argv, "scancel", *jobs], stdin=subprocess.DEVNULL, capture_output=True, timeout=SCANCEL_S, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise PortError(f"Slurm cluster {self._cluster} did not take scancel: {error}") from error
-        if done.returncode != 0:
-            raise PortError(f"Slurm cluster {self._cluster} did not take scancel: {done.stderr.decode(errors='replace').strip()[-200:]}")
 
     def close(self) -> None:
         """Remove what is left of ended instances, end the connections. Never raises: the jobs are ended already."""

@@ -20,14 +20,13 @@ from typing import Any
 
 import psutil
 
-from orchestrator.backends.skypilot.home import PORT_FILE, USERS_OWN
+from orchestrator.backends.skypilot.home import PORT_FILE, USERS_OWN, WORKER
 from trainer.contract import write_atomically
 
 USERS_LOCK = "users.lock"  # shared: somebody uses the server
 START_LOCK = "start.lock"  # exclusive: it is being started or stopped
 PORT_VARIABLE = "SKYPILOT_API_SERVER_LOCAL_PORT"
 PORT_TRIES = 100
-WORKER = "orchestrator.backends.skypilot.worker"
 GONE_S = 5.0
 
 

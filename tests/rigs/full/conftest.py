@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.rigs.full.drills import Desk
-from tests.rigs.test_vast_rig import CACHE
 from tests.rigs.vast.rig import VastRig
 from tests.trainer.trainer_rig import tiny_model  # noqa: F401 - a fixture
 
 MakeDesk = Callable[..., Desk]
-
-
-@pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[VastRig]:
-    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
-    with VastRig() as rig:
-        rig.offers = [replace(offer, driver_version="580.65.06") for offer in rig.offers]  # the wheels at hand are of this line
-        yield rig
 
 
 @pytest.fixture

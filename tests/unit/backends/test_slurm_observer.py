@@ -105,7 +105,7 @@ def test_the_question_is_one_word_that_no_shell_changes(monkeypatch: pytest.Monk
         asked.append(argv)
         return subprocess.CompletedProcess(argv, 0, _row("RUNNING").encode(), b"")
 
-    monkeypatch.setattr("orchestrator.backends.observers.slurm.subprocess.run", answer)
+    monkeypatch.setattr("orchestrator.backends.login_node.subprocess.run", answer)
     observer = SlurmObserver("-oProxyCommand=x", PRICES, Path("/book"))
     assert [one.id for one in observer.instances(NAME)] == ["7"]
     assert observer.instances(instance_name("0a1b2c", "00000001", 13)) == ()
@@ -122,7 +122,7 @@ def _raise(error: Exception) -> Any:
 
 @pytest.mark.parametrize("error", [subprocess.TimeoutExpired("ssh", 1.0), FileNotFoundError("ssh")])
 def test_a_cluster_that_cannot_be_asked_is_unknown(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr("orchestrator.backends.observers.slurm.subprocess.run", _raise(error))
+    monkeypatch.setattr("orchestrator.backends.login_node.subprocess.run", _raise(error))
     with pytest.raises(PortError):
         SlurmObserver("rig", PRICES).everything()
 
@@ -130,6 +130,6 @@ def test_a_cluster_that_cannot_be_asked_is_unknown(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("code", [1, 255])
 def test_a_failed_question_is_unknown(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     failed = subprocess.CompletedProcess(["ssh"], code, f"{HEADER}\n".encode(), b"slurm_load_jobs error")
-    monkeypatch.setattr("orchestrator.backends.observers.slurm.subprocess.run", lambda *_, **__: failed)
+    monkeypatch.setattr("orchestrator.backends.login_node.subprocess.run", lambda *_, **__: failed)
     with pytest.raises(PortError, match="slurm_load_jobs error"):
         SlurmObserver("rig", PRICES).everything()
