@@ -258,11 +258,17 @@ def _state_bytes(name: str, parameter: torch.Tensor) -> int:
 def _as_on_a_gpu(*, autocast: bool, padded: bool) -> Iterator[None]:
     """PEFT asks for CUDA's autocast, and transformers builds a mask whenever it is traced: answer as on a GPU.
 
-    Without padding no mask is built there, and grouped keys and values are not repeated.
+    Without padding no mask is built there, and grouped keys and values are not repeated. A question about the CPU gets
+    the true answer: ``torch.autocast`` asks it on entry, and puts that back when it ends.
     """
     import transformers.masking_utils as masking
 
-    with mock.patch.object(torch, "is_autocast_enabled", lambda *_: autocast):
+    truly = torch.is_autocast_enabled
+
+    def answer(device: str = "cuda") -> bool:
+        return truly(device) if device == "cpu" else autocast
+
+    with mock.patch.object(torch, "is_autocast_enabled", answer):
         if padded or not hasattr(masking, "is_tracing") or not hasattr(masking, "find_packed_sequence_indices"):
             yield
             return

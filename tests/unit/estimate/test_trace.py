@@ -88,6 +88,16 @@ def test_gradients_that_wait_and_a_loss_in_chunks_are_traced_too(tracer: Any, ro
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore")
+def test_a_trace_leaves_torch_as_it_was(tracer: Any) -> None:
+    import torch
+
+    config = {"model": TABLE["HuggingFaceTB/SmolLM2-135M"]["config"], "quantization": "none", "length": 16, "autocast": True}
+    before = (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"), torch.get_default_dtype())
+    tracer.trace_step(config, 2)
+    assert (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"), torch.get_default_dtype()) == before
+
+
 def test_bad_configs_are_reported_as_json(tracer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "c.json"
     for content in ("{", "{}", '{"model": {"model_type": "nothing", "num_hidden_layers": 2}}', '{"model": {"model_type": "llama"}}'):
