@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from orchestrator.cli import app, renting
 from orchestrator.plan.budget import Policy
-from orchestrator.plan.offers import Offer
+from orchestrator.plan.plan import Plan
 
 
 def shorten(bounds: dict[str, float]) -> None:
@@ -25,11 +26,14 @@ def shorten(bounds: dict[str, float]) -> None:
     def policy() -> Policy:
         return usual
 
-    def offers(*arguments: Any) -> tuple[Offer, ...]:
-        found = rentable(*arguments)
-        return found if provisioning_s is None else tuple(msgspec.structs.replace(one, provisioning_s=provisioning_s) for one in found)
+    def plan(*arguments: Any, **named: Any) -> Plan:
+        found = rentable(*arguments, **named)
+        if provisioning_s is None:
+            return found
+        hasty = (replace(one, offer=msgspec.structs.replace(one.offer, provisioning_s=provisioning_s)) for one in found.ranked)
+        return replace(found, ranked=tuple(hasty))
 
-    renting.policy, renting.rentable = policy, offers
+    renting.policy, renting.rentable = policy, plan
 
 
 if __name__ == "__main__":
