@@ -1,4 +1,4 @@
-"""Where something can be rented from this machine: ``vast``, ``slurm/CLUSTER``. The one table of what each needs."""
+"""Where something can be rented from this machine: ``vast``, ``runpod``, ``slurm/CLUSTER``. The one table of what each needs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from orchestrator.backends.skypilot.rent import Reach
     from orchestrator.run.ports import Observer
 
-BUILT = ("vast", "slurm")
+BUILT = ("vast", "runpod", "slurm")
+REPAIRED = ("vast", "runpod")  # where only cloudtune's own SkyPilot server rents as it should
 VAST_KEY = ".config/vastai/vast_api_key"  # below the home, where Vast's own client and SkyPilot read it
+RUNPOD_KEY = ".runpod/config.toml"  # the same, of RunPod's
 SLURM_BOOK = ".slurm/config"
 HOW_TO = {
     "vast": f"make a key on the account page of vast.ai and put it into ~/{VAST_KEY} (mode 600)",
+    "runpod": f"make a key at console.runpod.io (settings), and put [default] and api_key = 'KEY' below it into ~/{RUNPOD_KEY} (mode 600)",
     "slurm": f"describe the cluster's login node in ~/{SLURM_BOOK}, in the form of ~/.ssh/config (Host, HostName, User, IdentityFile)",
 }
 
 
 def present() -> tuple[str, ...]:
     """Every place for which a credential lies where its own tools keep it."""
-    found = ["vast"] if (Path.home() / VAST_KEY).is_file() else []
+    keys = {"vast": VAST_KEY, "runpod": RUNPOD_KEY}
+    found = [place for place, key in keys.items() if (Path.home() / key).is_file()]
     if (Path.home() / SLURM_BOOK).is_file():
         from orchestrator.backends.offers.slurm import clusters
 
@@ -95,6 +99,10 @@ def observer(place: str) -> Observer:
         from orchestrator.backends.offers.slurm import prices
 
         return SlurmObserver(cluster, prices(cluster))
+    if cloud == "runpod":
+        from orchestrator.backends.observers.runpod import RunPodObserver
+
+        return RunPodObserver()
     from orchestrator.backends.observers.vast import VastObserver
 
     return VastObserver()
@@ -112,6 +120,6 @@ def reach(place: str, client: SkyClient, folder: Path) -> Reach:
         from orchestrator.backends.skypilot.slurm import SlurmReach
 
         return SlurmReach(client, folder, cluster)
-    from orchestrator.backends.skypilot.vast import VastReach
+    from orchestrator.backends.skypilot import direct
 
-    return VastReach(client, folder)
+    return direct.runpod_reach(client, folder) if cloud == "runpod" else direct.vast_reach(client, folder)

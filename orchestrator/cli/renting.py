@@ -46,11 +46,11 @@ def rentable(job: Job, prepared: Prepared, *, use_my_skypilot: bool = False) -> 
             "nothing can be rented from this machine: there is no credential for any place",
             hint=f"{places.HOW_TO['vast']}; or --infra local trains here, for $0",
         )
-    if use_my_skypilot and "vast" in where:
-        where = tuple(place for place in where if place != "vast")
+    if use_my_skypilot and any(place in places.REPAIRED for place in where):
+        where = tuple(place for place in where if place not in places.REPAIRED)
         if not where:
             raise UsageProblem(
-                "a SkyPilot server of your own cannot rent on Vast: it takes the first machine there, at any price",
+                "a SkyPilot server of your own cannot rent on Vast or RunPod: any machine, at any price, without an end",
                 hint="without --use-my-skypilot, cloudtune's own server repairs that",
             )
     own = places.own_offers(where)

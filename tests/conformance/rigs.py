@@ -19,10 +19,10 @@ from orchestrator.backends.simulated.ports import SimulatedCloud, SimulatedEscro
 from orchestrator.backends.simulated.world import Task, World
 from orchestrator.backends.skypilot.box import Load, SkyBox
 from orchestrator.backends.skypilot.client import SkyClient
+from orchestrator.backends.skypilot.direct import vast_reach
 from orchestrator.backends.skypilot.home import SkyHome
 from orchestrator.backends.skypilot.rent import Orders, Reach, SkyRenter
 from orchestrator.backends.skypilot.slurm import SlurmReach
-from orchestrator.backends.skypilot.vast import VastReach
 from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import Cargo, Escrow, Observer, Parcel, Provider, Remote
 from trainer.contract import TrainerConfig, dump_config, write_manifest
@@ -146,7 +146,7 @@ class VastRig(SkyRig):
             backend="skypilot", cloud="vast", region="US", instance_type="1x-RTX_4090-8-16384", gpu="RTX4090", count=1, usable_gib=23.5,
             usd_per_hour=0.36, guard="create-time",
         )  # fmt: skip
-        return offer, VastReach(client, folder)
+        return offer, vast_reach(client, folder)
 
 
 class SlurmRig(SkyRig):

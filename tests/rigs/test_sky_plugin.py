@@ -1,4 +1,4 @@
-"""The plugin in SkyPilot's server: the query, what comes back, the bid, the key. Against the installed SkyPilot and Vast client."""
+"""The plugin in SkyPilot's server: the query, what comes back, the bid, the key, the end. Against the installed SkyPilot and clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import pytest
 pytest.importorskip("sky", reason="pip install 'cloudtune[sky]'")
 vast_utils = pytest.importorskip("vastai.utils", reason="pip install 'cloudtune[sky]'")
 
-from orchestrator.backends.skypilot.plugin import drops_filters, fitting, plain_query, without_key  # noqa: E402
+from orchestrator.backends.skypilot.pricelist import ANYWHERE  # noqa: E402
+from orchestrator.backends.skypilot.repair_runpod import bounded, refuse_dearer, with_end  # noqa: E402
+from orchestrator.backends.skypilot.repair_vast import drops_filters, fitting, plain_query, without_key  # noqa: E402
 
 # as sky/provision/vast/utils.py of 0.14.1 writes it
 QUERY = 'chunked=true georegion=true geolocation="US" disk_space>=17 num_gpus=1 gpu_name="RTX 4090" cpu_ram>="16.0"'
@@ -41,3 +43,40 @@ def test_the_accounts_key_stays_at_home() -> None:
     assert without_key(onstart, "k3y") == "touch ~/.no_auto_tmux;mkdir -p ~/.ssh;echo mine"
     with pytest.raises(RuntimeError, match="not one that cloudtune knows"):
         without_key("printf %s k3y > ~/.vast", "k3y")
+
+
+def test_a_pods_end_is_in_both_calls_that_make_one() -> None:
+    from runpod.api.mutations.pods import generate_pod_deployment_mutation
+    from sky.provision.runpod.api.pods import generate_spot_pod_deployment_mutation
+
+    for text in (generate_pod_deployment_mutation("n", "i", "g"), generate_spot_pod_deployment_mutation("n", "i", "g", 0.2, "/v")):
+        assert with_end(text, 1_800_000_000.0).count('terminateAfter: "2027-01-15T08:01:00Z"') == 1
+        assert with_end(text, None) == text
+    with pytest.raises(RuntimeError, match="nothing is rented"):
+        with_end("mutation { another }", 1.0)
+
+
+def test_the_timer_stands_before_skypilots_own_start_and_a_place_that_is_none_is_left_out() -> None:
+    asked = {
+        "docker_args": "bash -c 'echo eA== | base64 --decode > init.sh; bash init.sh'",
+        "country_code": ANYWHERE,
+        "data_center_id": ANYWHERE,
+    }
+    found = bounded(asked, 1_800_000_000.0)
+    assert found["docker_args"].startswith("bash -c 'echo ") and found["docker_args"].endswith(
+        "& echo eA== | base64 --decode > init.sh; bash init.sh'"
+    )
+    assert "cloudtune-life.sh 1800000000 " in found["docker_args"] and not set('"\\') & set(found["docker_args"]), (
+        "it stands in a GraphQL text"
+    )
+    assert found["country_code"] is None and found["data_center_id"] is None
+    with pytest.raises(RuntimeError, match="nothing is rented"):
+        bounded({"docker_args": "sleep infinity"}, 1.0)
+
+
+def test_a_pod_that_has_become_dearer_is_not_made() -> None:
+    listed = {"securePrice": 0.7, "communityPrice": 0.4}
+    refuse_dearer(listed, {"cloud_type": "SECURE", "gpu_count": 1}, 0.7)
+    refuse_dearer(listed, {"cloud_type": "COMMUNITY", "gpu_count": 2}, 0.8)
+    with pytest.raises(RuntimeError, match="could not find an offer"):
+        refuse_dearer(listed, {"cloud_type": "SECURE", "gpu_count": 2}, 1.39)

@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-from orchestrator.run.ports import PortError
+from orchestrator.run.ports import PortError, Refused
 
 MAX_BYTES = 64 * 1024 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -89,7 +89,7 @@ def _asked(cloud: str, address: str, key: Key, body: Mapping[str, Any] | None, t
     except HTTPError as error:
         error.close()
         if error.code in (401, 403):
-            return PortError(f"{cloud} does not accept the API key of {key.source} (HTTP {error.code})")
+            return Refused(f"{cloud} does not accept the API key of {key.source} (HTTP {error.code})")
         return PortError(f"{cloud} did not say what exists: HTTP {error.code}")
     except URLError as error:
         return PortError(f"{cloud} did not say what exists: {type(error.reason).__name__}")

@@ -1,12 +1,13 @@
 """RunPod, through its GraphQL API: the pods of the account, their rate, state and age.
 
 The fields are those of the type Pod in RunPod's GraphQL specification. RunPod's own package is not used: it brings a web
-server and paramiko, and a ``click`` that SkyPilot does not take. Must not create, change or end anything.
+server, and imports for a second. Creates nothing; ends only what :func:`terminate` is given.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +27,10 @@ STOPPED_USD_PER_GB_MONTH = 0.20  # a stopped pod's volume disk: docs.runpod.io/p
 HOURS_A_MONTH = 730.0
 QUERY = """query { myself { pods {
   id name desiredStatus createdAt costPerHr adjustedCostPerHr gpuCount volumeInGb
-  machine { gpuDisplayName } runtime { ports { isIpPublic privatePort publicPort } }
+  machine { gpuDisplayName } runtime { ports { ip isIpPublic privatePort publicPort } }
 } } }"""
+TERMINATE = 'mutation { podTerminate(input: {podId: "%s"}) }'  # docs.runpod.io/sdks/graphql/manage-pods
+_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
 _STOPPED = ("EXITED", "PAUSED", "DEAD")
 _RENAMED = {"A100-PCIe": "A100-80GB", "A100-SXM": "A100-80GB-SXM", "H100-PCIe": "H100"}
@@ -45,24 +48,62 @@ class RunPodObserver:
         return tuple(instance for instance in self.everything() if instance.name == name)
 
     def everything(self) -> tuple[Instance, ...]:
-        key = _found_key() if self._api_key is None else Key(secret=self._api_key, source="RunPod's observer")
-        address = f"{(os.environ.get(API_VARIABLE) or API).rstrip('/')}/graphql"
-        reply = ask("RunPod", address, key, body={"query": QUERY}, timeout_s=self._timeout_s)
+        reply = self._asked()
         try:
-            ours = [(row, name) for row in _rows(reply, key) if (name := own_name(row.get("name"))) is not None]
+            ours = [(row, name) for row in _rows(reply) if (name := own_name(row.get("name"))) is not None]
             return tuple(listed(row, name, reply.now) for row, name in ours if not _gone(row))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PortError(f"RunPod answered in another form than it used to: {type(error).__name__}") from error
 
+    def ssh_address(self, name: str) -> tuple[str, int] | None:
+        """(host, port) of the pod called ``name``, once RunPod says them. Raises PortError."""
+        try:
+            for row in _rows(self._asked()):
+                ports = _public_ssh(row) if own_name(row.get("name")) == name and not _gone(row) else []
+                if ports:
+                    return str(ports[0]["ip"]), int(ports[0]["publicPort"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PortError(f"RunPod answered in another form than it used to: {type(error).__name__}") from error
+        return None
 
-def _rows(reply: Reply, key: Key) -> list[dict[str, Any]]:
-    errors = reply.document.get("errors")
+    def _asked(self) -> Reply:
+        key = _found_key() if self._api_key is None else Key(secret=self._api_key, source="RunPod's observer")
+        return _ask(key, QUERY, self._timeout_s)
+
+
+def now() -> float:
+    """RunPod's clock, unix seconds. Raises PortError."""
+    return _ask(_found_key(), "query { myself { id } }", TIMEOUT_S).now
+
+
+def terminate(pod_id: str) -> None:
+    """Ask RunPod to end this pod. Raises PortError when the call was not taken."""
+    if not _ID.match(pod_id):
+        return  # RunPod has no such ids
+    _ask(_found_key(), TERMINATE % pod_id, TIMEOUT_S)
+
+
+def _ask(key: Key, query: str, timeout_s: float) -> Reply:
+    address = f"{(os.environ.get(API_VARIABLE) or API).rstrip('/')}/graphql"
+    reply = ask("RunPod", address, key, body={"query": query}, timeout_s=timeout_s)
+    errors = reply.document.get("errors") if isinstance(reply.document, dict) else None
     if errors:  # GraphQL says no with HTTP 200
-        raise PortError(f"RunPod did not say what exists, but: {key.hide(str(errors[0].get('message')))}")
+        said = errors[0].get("message") if isinstance(errors, list) and isinstance(errors[0], dict) else errors
+        raise PortError(f"RunPod did not do what it was asked, but says: {key.hide(str(said))}")
+    return reply
+
+
+def _rows(reply: Reply) -> list[dict[str, Any]]:
     rows = reply.document["data"]["myself"]["pods"]
     if not isinstance(rows, list):
         raise TypeError("pods")
     return rows
+
+
+def _public_ssh(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where the pod's port 22 can be reached; [] as long as nowhere."""
+    ports = (row.get("runtime") or {}).get("ports") or []
+    return [port for port in ports if port["isIpPublic"] and port["privatePort"] == 22 and port["publicPort"]]
 
 
 def _gone(row: dict[str, Any]) -> bool:
@@ -73,12 +114,11 @@ def _gone(row: dict[str, Any]) -> bool:
 def listed(row: dict[str, Any], name: str, now: float) -> Instance:
     """One row of RunPod's reply. ``now``: unix seconds by RunPod's clock."""
     runtime = row.get("runtime") or {}
-    ports = [port for port in runtime.get("ports") or [] if port["isIpPublic"] and port["privatePort"] == 22]
     stopped = row["desiredStatus"] in _STOPPED and not runtime
     return Instance(
         name=name,
         id=str(row["id"]),
-        ready=row["desiredStatus"] == "RUNNING" and any(port["publicPort"] for port in ports),
+        ready=row["desiredStatus"] == "RUNNING" and bool(_public_ssh(row)),
         gpu=accelerator(str((row.get("machine") or {}).get("gpuDisplayName") or "")),
         count=int(row["gpuCount"] or 0),
         usd_per_hour=_stopped_rate(row) if stopped else _rate(row),

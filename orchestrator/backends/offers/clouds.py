@@ -11,7 +11,7 @@ from typing import Literal
 from orchestrator.plan.offers import Guard
 
 _UNGUARDED = frozenset({"hyperbolic", "verda", "yotta", "primeintellect"})  # SkyPilot: AUTODOWN unsupported there
-_CREATE_TIME = frozenset({"vast"})  # the create call carries the timer
+_CREATE_TIME = frozenset({"vast", "runpod"})  # the create call carries the timer
 _OBSERVED = frozenset({"vast", "runpod", "slurm", "aws", "lambda"})
 _PROVISIONING_S = {"vast": 600.0, "runpod": 600.0, "slurm": 600.0}  # a marketplace host that is slower is not worth waiting for
 _DEFAULT_PROVISIONING_S = 900.0

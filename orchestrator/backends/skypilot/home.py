@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.backends.skypilot.pricelist import write_names, write_vast
+from orchestrator.backends.skypilot.pricelist import write_names, write_offers
 from orchestrator.ledger.paths import private, state_dir
 from orchestrator.plan.offers import Offer
 from trainer.contract import write_atomically
@@ -61,7 +61,7 @@ class SkyHome:
         write_atomically(self.folder / ".sky/config.yaml", yaml.safe_dump(self._settings(open_to)))
         write_atomically(self.folder / ".sky/plugins.yaml", yaml.safe_dump({"plugins": [{"class": PLUGIN}]}))
         lists = self.folder / ".sky/catalogs/v8"
-        write_vast(lists, [offer for offer in offers if offer.cloud == "vast"])
+        write_offers(lists, offers)
         write_names(lists, {offer.gpu for offer in offers if offer.count})
 
     def _link(self, cloud: str) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.backends.skypilot.client import SkyError
 from orchestrator.backends.skypilot.life import onstart_command
+from orchestrator.backends.skypilot.pricelist import ANYWHERE
 from orchestrator.plan.budget import HOUR_S
 from orchestrator.plan.offers import Offer
 from orchestrator.run.ports import NoCapacity, PortError, Refused
 
 RATE_CAP = "SKYPILOT_CLOUDTUNE_RATE_CAP"  # $/h, storage included; read by the plugin in the server
 CLOUD = "SKYPILOT_CLOUDTUNE_CLOUD"
+ENDS_AT = "SKYPILOT_CLOUDTUNE_ENDS_AT"  # unix seconds by the cloud's clock: the instance's own end, where it must be an instant
 MINUTE_S = 60.0
 YEAR_MINUTES = 365 * 24 * 60
 _NO_CAPACITY = re.compile(
@@ -38,6 +41,8 @@ def task(offer: Offer, name: str, disk_gib: float, timer_s: float | None, longes
     if offer.cloud == "slurm":
         cluster, _, partition = offer.region.partition("/")
         resources |= {"region": cluster} | ({"zone": partition} if partition else {})
+    elif offer.cloud == "runpod":
+        resources |= {"region": offer.region or ANYWHERE, "zone": ANYWHERE}
     elif offer.region:
         resources["region"] = offer.region
     if offer.instance_type:
@@ -60,9 +65,16 @@ def longest_s(offer: Offer, cap_usd: float | None, deadline_s: float | None, lim
     return min(bounds, default=None)
 
 
-def variables(offer: Offer, tolerance: float) -> dict[str, str]:
+def variables(offer: Offer, tolerance: float, ends_at: float | None = None) -> dict[str, str]:
     """What the plugin must know of the order. ``tolerance``: the share by which the rate may exceed the offer's."""
-    return {RATE_CAP: repr(offer.usd_per_hour * (1.0 + tolerance)), CLOUD: offer.cloud}
+    known = {RATE_CAP: repr(offer.usd_per_hour * (1.0 + tolerance)), CLOUD: offer.cloud}
+    return known if ends_at is None else known | {ENDS_AT: repr(ends_at)}
+
+
+def rate_cap(variables: Mapping[str, str]) -> float | None:
+    """The highest rate of an order, $/h, from what :func:`variables` gave; None: none."""
+    given = variables.get(RATE_CAP)
+    return float(given) if given else None
 
 
 def idle_minutes(life_s: float | None) -> int:

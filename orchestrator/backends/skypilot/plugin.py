@@ -1,30 +1,22 @@
 """Loaded by cloudtune's own SkyPilot server: repairs of what would cost the user money or show a key. Nothing else.
 
-Vast, SkyPilot 0.14.1 with vastai 1.x: the client's query grammar ends at SkyPilot's first quoted value, so that the GPU,
-its count and the disk are no longer asked for and the first offer is rented at any price. Here the query is written so
-that the grammar takes it (as long as :func:`drops_filters` finds that needed), and whatever comes back is compared with
-what was ordered: GPU, count and highest rate, the cheapest first.
-
 The order's particulars travel in variables that begin with ``SKYPILOT_``, which SkyPilot hands from the client's
 request to the process that serves it (``sky/server/requests/payloads.py``, ``request_body_env_vars``).
 """
 
 from __future__ import annotations
 
-import functools
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from sky.server import plugins
 
-from orchestrator.backends.skypilot.order import CLOUD, RATE_CAP
-from orchestrator.backends.skypilot.worker import reread_price_list
+from orchestrator.backends.skypilot.order import CLOUD
+from orchestrator.backends.skypilot.worker import reread_price_lists
 
 # clouds on whose instances the account's key is left, for the order that CLOUD names
-NEEDS_KEY = frozenset({"runpod", "lambda", "aws", "gcp", "azure"})  # whose own end, set by SkyPilot, is carried out with it
-POLL_S = 2  # SkyPilot asks every 10 s whether a Vast instance is ready; all of them are billed
+NEEDS_KEY = frozenset({"lambda", "aws", "gcp", "azure"})  # whose own end, set by SkyPilot, is carried out with it
 
 
 class Repairs(plugins.BasePlugin):  # type: ignore[misc]
@@ -33,87 +25,23 @@ class Repairs(plugins.BasePlugin):  # type: ignore[misc]
     def install(self, extension_context: Any) -> None:
         """Called in every process of the server. Idempotent."""
         keep_keys_home()
+        reread_price_lists()
         try:
             import vastai
+
+            from orchestrator.backends.skypilot.repair_vast import repair_vast
+
+            repair_vast(vastai)
         except ImportError:
-            return  # no Vast on this machine
-        repair_vast(vastai)
+            pass  # no Vast on this machine
+        try:
+            import runpod
 
+            from orchestrator.backends.skypilot.repair_runpod import repair_runpod
 
-def plain_query(query: str) -> str:
-    """A query of SkyPilot's in the client's own grammar: no quotes, no blanks in values, no decimals.
-
-    Without ``chunked``, which would leave out every host with fewer than 32 processors or 64 GiB.
-    """
-    query = query.replace("chunked=true", "").strip()
-    query = re.sub(r'"([^"]*)"', lambda found: found[1].replace(" ", "_"), query)
-    return re.sub(r"([=<>])(\d+)\.\d+\b", r"\1\2", query)
-
-
-def drops_filters(preprocess: Any) -> bool:
-    """Whether the installed client still loses what stands behind a quoted value."""
-    *_, left = preprocess('georegion=true geolocation="US" num_gpus=7')
-    return "num_gpus" not in str(left)
-
-
-def repair_vast(vastai: Any) -> None:
-    """Wrap the client's search and create. ``vastai``: the imported package."""
-    from sky.provision.vast import instance, utils
-    from vastai.utils import preprocess_search_query
-
-    if getattr(vastai.VastAI.search_offers, "cloudtune", False):
-        return
-    instance.POLL_INTERVAL = POLL_S
-    reread_price_list()
-    needed = drops_filters(preprocess_search_query)
-    order: dict[str, Any] = {}
-    rent, search, create = utils.launch, vastai.VastAI.search_offers, vastai.VastAI.create_instance
-
-    @functools.wraps(rent)
-    def launch(*arguments: Any, **named: Any) -> Any:
-        order.clear()
-        order.update(named)
-        return rent(*arguments, **named)
-
-    @functools.wraps(search)
-    def search_offers(self: Any, query: Any = None, **named: Any) -> Any:
-        if not order:
-            return search(self, query, **named)
-        asked = plain_query(query) if needed and isinstance(query, str) else query
-        named |= {"order": "dph_total", "storage": float(order["disk_size"]), "type": "bid" if order["preemptible"] else "on-demand"}
-        return fitting(search(self, asked, **named), order["instance_type"], _cap())
-
-    @functools.wraps(create)
-    def create_instance(self: Any, *arguments: Any, **named: Any) -> Any:
-        price = named.get("price")
-        if price is not None and not 0.0 < float(price) <= (_cap() or float("inf")):
-            raise RuntimeError(f"a bid of {price} $/h is refused: it must be above 0 and at most the offer's rate")
-        if named.get("onstart_cmd"):
-            named["onstart_cmd"] = without_key(named["onstart_cmd"], str(self.client.api_key))
-        return create(self, *arguments, **named)
-
-    search_offers.cloudtune = True  # type: ignore[attr-defined]
-    utils.launch = launch
-    vastai.VastAI.search_offers = search_offers
-    vastai.VastAI.create_instance = create_instance
-
-
-def fitting(rows: Any, instance_type: str, cap: float | None) -> list[dict[str, Any]]:
-    """The offers that are what SkyPilot's ``instance_type`` (``1x-RTX_4090-32-65536``) says, within ``cap`` $/h."""
-    if not isinstance(rows, list):
-        return []
-    count, gpu = instance_type.split("-")[0].removesuffix("x"), instance_type.split("-")[1].replace("_", " ")
-    right = [row for row in rows if row.get("gpu_name") == gpu and str(row.get("num_gpus")) == count]
-    return [row for row in right if cap is None or 0.0 < float(row.get("dph_total") or 0.0) <= cap]
-
-
-def without_key(onstart: str, key: str) -> str:
-    """SkyPilot's start command without the line that writes the account's key on the rented machine."""
-    kept = [part for part in onstart.split(";") if part != f'echo "{key}" > ~/.vast_api_key']
-    command = ";".join(kept)
-    if key and key in command:
-        raise RuntimeError("the account's key would be written on the instance; this SkyPilot is not one that cloudtune knows")
-    return command
+            repair_runpod(runpod)
+        except ImportError:
+            pass  # no RunPod on this machine
 
 
 def keep_keys_home() -> None:
@@ -134,8 +62,3 @@ def keep_keys_home() -> None:
 
     mounts.cloudtune = True  # type: ignore[attr-defined]
     check.get_cloud_credential_file_mounts = mounts
-
-
-def _cap() -> float | None:
-    given = os.environ.get(RATE_CAP)
-    return float(given) if given else None

@@ -39,6 +39,9 @@ class Reach(Protocol):
     def limit_s(self, offer: Offer) -> float | None:
         """The longest that an instance may live there at all; None: no limit, or none that the create call can use. Raises PortError."""
 
+    def ends_at(self, timer_s: float | None) -> float | None:
+        """When an instance with so many seconds to live ends, unix seconds by the cloud's clock; None: not needed. Raises PortError."""
+
     def shell(self, name: str) -> Shell | None:
         """A shell on the instance, or None while it has no address. Raises PortError."""
 
@@ -110,7 +113,7 @@ class SkyRenter:
         if listed := cloud.observer.instances(name):
             return listed[0].id
         try:
-            limit_s = cloud.limit_s(offer)
+            limit_s, ends_at = cloud.limit_s(offer), cloud.ends_at(timer_s)
             self._client.home.make([offer])
             self._client.start()
         except (OSError, ValueError) as error:
@@ -125,7 +128,7 @@ class SkyRenter:
                 name=name,
                 task=asked,
                 idle_minutes=order.idle_minutes(timer_s),
-                order=order.variables(offer, self._tolerance),
+                order=order.variables(offer, self._tolerance, ends_at),
             )["request"]
         except SkyError as error:
             raise order.refusal(error) from error

@@ -37,6 +37,9 @@ class SlurmReach:
     def limit_s(self, offer: Offer) -> float | None:
         return partition_limit_s(self._cluster, offer.region.partition("/")[2])
 
+    def ends_at(self, timer_s: float | None) -> float | None:
+        return None  # Slurm's own limit and SkyPilot's timer are both seconds
+
     def shell(self, name: str) -> Shell | None:
         if name not in self._shells:
             known = self._client.ask("reach", name=name)

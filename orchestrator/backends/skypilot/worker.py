@@ -225,12 +225,14 @@ ASKED: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def reread_price_list() -> None:
-    """Vast's list is cloudtune's own and grows while this process lives; SkyPilot would read it once."""
+def reread_price_lists() -> None:
+    """These lists are cloudtune's own and grow while this process lives; SkyPilot would read them once."""
     import pandas
-    from sky.catalog import vast_catalog
+    from sky.catalog import runpod_catalog, vast_catalog
 
-    vast_catalog._df._load_df = lambda: pandas.read_csv(vast_catalog._df._filename)
+    for catalog in (vast_catalog, runpod_catalog):
+        frame = catalog._df
+        frame._load_df = lambda frame=frame: pandas.read_csv(frame._filename)
 
 
 def described(error: BaseException) -> dict[str, Any]:
@@ -251,7 +253,7 @@ def main(home: Path | None) -> int:
     try:
         with server(home):
             if home is not None:
-                reread_price_list()
+                reread_price_lists()
             say({"ready": True})
             for line in sys.stdin:
                 asked = json.loads(line)

@@ -13,9 +13,9 @@ def test_it_fits_beside_skypilots_own_lines() -> None:
     assert len(onstart_command(10**7)) + SKYPILOTS_OWN < ONSTART_LIMIT
 
 
-@pytest.mark.parametrize(("life_s", "whole"), [(0.2, " 1 "), (59.9, " 59 ")])
+@pytest.mark.parametrize(("life_s", "whole"), [(0.2, "1"), (59.9, "59")])
 def test_whole_seconds_rounded_against_the_user(life_s: float, whole: str) -> None:
-    assert f"life.sh{whole}" in onstart_command(life_s)
+    assert f"+{whole}))" in onstart_command(life_s)
 
 
 def test_a_life_that_is_over_ends_at_once() -> None:

@@ -26,6 +26,15 @@ def test_everything_of_an_offer_is_pinned_and_nothing_is_done_on_it() -> None:
     assert task["config"]["vast"]["create_instance_kwargs"] == {"onstart_cmd": onstart_command(2400.0)}
 
 
+def test_a_pod_may_be_anywhere_unless_the_offer_names_a_country_and_its_end_is_an_instant() -> None:
+    pod = msgspec.structs.replace(VAST, cloud="runpod", region="", instance_type="1x_RTX4090_SECURE")
+    asked = order.task(pod, "ct-0a1b2c-00000001-1", 16.2, 2400.0)
+    assert (asked["resources"]["region"], asked["resources"]["zone"]) == ("anywhere", "anywhere") and "config" not in asked
+    there = order.task(msgspec.structs.replace(pod, region="CA"), "ct-0a1b2c-00000001-1", 16.2, 2400.0)
+    assert (there["resources"]["region"], there["resources"]["zone"]) == ("CA", "anywhere")
+    assert order.variables(pod, 0.0, 1_800_000_000.5)[order.ENDS_AT] == "1800000000.5"
+
+
 def test_a_slurm_offer_names_its_partition() -> None:
     task = order.task(Offer(backend="skypilot", cloud="slurm", region="rig/t4", gpu="T4", count=2), "ct-0a1b2c-00000001-1", 16.0, 2400.0)
     assert (task["resources"]["region"], task["resources"]["zone"]) == ("rig", "t4")

@@ -1,4 +1,4 @@
-"""SkyPilot's price list of Vast, as cloudtune writes it."""
+"""SkyPilot's price lists, as cloudtune writes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.backends.skypilot.pricelist import write_names, write_vast
+from orchestrator.backends.skypilot.pricelist import ANYWHERE, write_names, write_offers
 from orchestrator.plan.offers import Offer
 
 OFFER = Offer(
@@ -22,9 +22,9 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_offers_are_added_and_newer_rates_replace_older(tmp_path: Path) -> None:
-    write_vast(tmp_path, [OFFER])
-    write_vast(tmp_path, [msgspec.structs.replace(OFFER, usd_per_hour=0.2, spot=True), msgspec.structs.replace(OFFER, region="FR")])
-    write_vast(tmp_path, [msgspec.structs.replace(OFFER, usd_per_hour=0.45)])
+    write_offers(tmp_path, [OFFER])
+    write_offers(tmp_path, [msgspec.structs.replace(OFFER, usd_per_hour=0.2, spot=True), msgspec.structs.replace(OFFER, region="FR")])
+    write_offers(tmp_path, [msgspec.structs.replace(OFFER, usd_per_hour=0.45)])
     found = {row["Region"]: (row["Price"], row["SpotPrice"]) for row in rows(tmp_path)}
     assert found == {"US": ("0.45", "0.2"), "FR": ("0.4", "")}
     assert rows(tmp_path)[0]["MemoryGiB"] == "16.0"
@@ -34,4 +34,13 @@ def test_names_are_added_to(tmp_path: Path) -> None:
     write_names(tmp_path, {"T4"})
     write_names(tmp_path, {"RTX4090"})
     text = (tmp_path / "common/accelerators.csv").read_text()
-    assert "T4,vast" in text and "RTX4090,vast" in text
+    assert "T4," in text and "RTX4090," in text
+
+
+def test_runpods_list_has_its_own_columns_and_a_place_that_is_no_place(tmp_path: Path) -> None:
+    pod = msgspec.structs.replace(OFFER, cloud="runpod", region="", instance_type="1x_RTX4090_SECURE", usd_per_hour=0.69)
+    write_offers(tmp_path, [pod, OFFER])
+    with (tmp_path / "runpod/vms.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["Region"], row["AvailabilityZone"], row["Price"], row["vCPUs"]) == (ANYWHERE, ANYWHERE, "0.69", "4.0")
+    assert "HostingType" not in row and len(rows(tmp_path)) == 1

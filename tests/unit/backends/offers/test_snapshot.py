@@ -27,7 +27,7 @@ def test_nothing_in_it_is_doubted_and_what_cannot_be_rented_says_why() -> None:
 
 def test_guard_and_proof_go_by_cloud() -> None:
     guards = {offer.cloud: offer.guard for offer in snapshot_offers()}
-    assert guards["vast"] == "create-time" and guards["runpod"] == guards["aws"] == guards["lambda"] == "native"
+    assert guards["vast"] == guards["runpod"] == "create-time" and guards["aws"] == guards["lambda"] == "native"
     assert {guards[c] for c in ("hyperbolic", "verda", "yotta", "primeintellect")} == {"none"}
     proofs = {offer.cloud: offer.proof for offer in snapshot_offers()}
     assert {c for c, proof in proofs.items() if proof == "observed"} == {"vast", "runpod", "aws", "lambda"}
