@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ from runpod.api import graphql
 for line in sys.stdin:
     runpod.api_key, method, arguments = json.loads(line)
     try:
-        said = {"answer": getattr(runpod, method, None or getattr(graphql, method, None))(**arguments)}
+        said = {"answer": getattr(runpod, method, getattr(graphql, method, None))(**arguments)}
     except Exception as error:
         said = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(said), flush=True)
@@ -53,6 +55,12 @@ FAULTLESS: dict[str, Any] = {
 }
 
 
+def as_command(script: str) -> str:
+    """dockerArgs in the form that SkyPilot sends (sky/provision/runpod/utils.py), but with one process."""
+    encoded = base64.b64encode(script.encode()).decode()
+    return f"bash -c 'echo {encoded} | base64 --decode > init.sh; exec bash init.sh'"
+
+
 class Client:
     """One user of the rig, with the real client in a process inside."""
 
@@ -63,6 +71,18 @@ class Client:
         pipe = subprocess.PIPE
         self.process = rig.popen([sys.executable, "-c", SERVE], env={"HOME": str(home)}, stdin=pipe, stdout=pipe, text=True)
         self.call("update_user_settings", pubkey=key.with_suffix(".pub").read_text().strip())
+
+    def close(self) -> None:
+        """Let the client end by itself, unless the rig has ended it."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        self.process.wait(10)
+
+    def opens(self) -> str:
+        """What a command of one's own has to do for the pod to be reached."""
+        public = (self.home / "key.pub").read_text().strip()
+        return f'mkdir -p ~/.ssh; echo "{public}" > ~/.ssh/authorized_keys; service ssh restart'
 
     def call(self, method: str, *, key: str | None = None, **arguments: Any) -> Any:
         self.process.stdin.write(json.dumps([key or self.cloud.api_key, method, arguments]) + "\n")
@@ -91,9 +111,9 @@ class Client:
         return str(self.query(order)["podFindAndDeployOnDemand"]["id"])
 
     def await_running(self, pod: str) -> dict[str, Any]:
-        return self._await(lambda: (row := self.call("get_pod", pod_id=pod))["runtime"] and row)
+        return self.await_that(lambda: (row := self.call("get_pod", pod_id=pod))["runtime"] and row)
 
-    def _await(self, ask: Callable[[], Any]) -> Any:
+    def await_that(self, ask: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + BOUND_S
         while not (found := ask()):
             assert time.monotonic() < deadline, self.cloud.log()
@@ -101,14 +121,14 @@ class Client:
         return found
 
     def await_truth(self, pod: str, name: str, value: object) -> dict[str, Any]:
-        return dict(self._await(lambda: (row := self.truth(pod))[name] == value and row))
+        return dict(self.await_that(lambda: (row := self.truth(pod))[name] == value and row))
 
     def truth(self, pod: str) -> dict[str, Any]:
         return next(row for row in self.cloud.truth() if row["id"] == pod)
 
     def await_ssh(self, row: dict[str, Any], command: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Run it once the pod's own sshd answers."""
-        return self._await(lambda: (said := self.ssh(row, command, *options)).returncode != 255 and said)
+        return self.await_that(lambda: (said := self.ssh(row, command, *options)).returncode != 255 and said)
 
     def ssh(self, row: dict[str, Any], command: str, *options: str) -> subprocess.CompletedProcess[str]:
         (port,) = (port for port in row["runtime"]["ports"] if port["privatePort"] == 22 and port["isIpPublic"])
@@ -124,7 +144,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         patch.setenv("XDG_CACHE_HOME", CACHE)
         with RunPodRig() as rig:
             rig.gpus = [replace(gpu, boot_s=0.2) for gpu in rig.gpus]
-            yield Client(rig, rig.cloud, tmp_path_factory.mktemp("runpod"))
+            with contextlib.closing(Client(rig, rig.cloud, tmp_path_factory.mktemp("runpod"))) as client:
+                yield client
 
 
 @pytest.fixture
@@ -149,9 +170,9 @@ def test_a_pod_from_the_price_list_to_its_end(client: Client) -> None:
         ["GREETING=hello there"],
     )
     said = client.await_ssh(
-        row, "hostname; nvidia-smi --query-gpu=name,memory.total --format=csv,noheader; ls /sys/class/net; echo [$GREETING]"
+        row, "hostname; nvidia-smi --query-gpu=name,memory.total --format=csv,noheader; ip -o link | cut -d: -f2; echo [$GREETING]"
     )
-    assert said.stdout.splitlines() == [pod, f"{RTX}, 24576 MiB", "lo", "[]"], "what was ordered is in the command's environment alone"
+    assert said.stdout.splitlines() == [pod, f"{RTX}, 24576 MiB", " lo", "[]"], "what was ordered is in the command's environment alone"
     seen = client.ssh(row, "tr '\\0' '\\n' </proc/1/environ | grep -E '^(GREETING|RUNPOD_POD_ID|RUNPOD_DC_ID)=' | sort")
     assert seen.stdout.splitlines() == ["GREETING=hello there", "RUNPOD_DC_ID=US-TX-3", f"RUNPOD_POD_ID={pod}"]
     full = client.ssh(row, "dd if=/dev/zero of=/filler bs=1M count=2000 2>&1")
@@ -176,13 +197,12 @@ def test_a_stopped_pod_loses_its_disk_keeps_its_volume_and_pays_for_that_alone(c
     assert second["gpu_billed_s"] == first["gpu_billed_s"] > 0
     assert 0.5 * 1 * 0.20 / 730 / 3600 <= grown < 0.34 / 3600
     client.call("resume_pod", pod_id=pod, gpu_count=1)
-    assert client.await_ssh(client.await_running(pod), "ls /workspace ~/lost").stdout.split() == ["kept", "/workspace:"][:1] or True
+    seen = client.await_ssh(client.await_running(pod), "ls /workspace; ls ~/lost")
+    assert seen.stdout == "kept\n" and seen.returncode == 2
 
 
 def test_the_ordered_command_is_what_opens_the_pod(client: Client) -> None:
-    script = f'mkdir -p ~/.ssh; echo "{(client.home / "key.pub").read_text().strip()}" > ~/.ssh/authorized_keys; service ssh restart; sleep infinity'
-    encoded = base64.b64encode(script.encode()).decode()
-    pod = client.rent(docker_args=f"bash -c 'sleep 1; echo {encoded} | base64 --decode > init.sh; bash init.sh'", start_ssh=False)
+    pod = client.rent(docker_args=as_command(f"sleep 1; {client.opens()}; sleep infinity"), start_ssh=False)
     row = client.await_running(pod)
     assert client.ssh(row, "true").returncode == 255, "running, and no sshd yet"
     assert client.await_ssh(row, "ls /init.sh").stdout == "/init.sh\n"
@@ -198,9 +218,9 @@ def test_a_pods_key_ends_that_pod_and_no_other(client: Client) -> None:
     assert client.call("get_pod", pod_id=pod, key=key)["id"] == pod
     with pytest.raises(RuntimeError, match="AuthenticationError"):
         client.call("get_pods", key="wrong")
-    end = f'{{"query": "mutation {{ podTerminate(input: {{ podId: \\"{pod}\\" }}) }}"}}'
-    inside = 'K=$(tr "\\0" "\\n" </proc/1/environ | sed -n s/^RUNPOD_API_KEY=//p); curl -s -m 10 -H "Authorization: Bearer $K" -d @- $RUNPOD_API_BASE_URL/graphql'
-    client.ssh(row, f"echo {end!r} | ({inside})")  # the machine goes in the middle of its own call
+    end = {"query": "mutation($p: String!) { podTerminate(input: {podId: $p}) }", "variables": {"p": pod}}
+    inside = 'curl -s -m 10 -H "Authorization: Bearer $(tr "\\0" "\\n" </proc/1/environ | sed -n s/^RUNPOD_API_KEY=//p)"'
+    client.ssh(row, f"{inside} -d {shlex.quote(json.dumps(end))} $RUNPOD_API_BASE_URL/graphql")  # the machine goes in the middle of it
     assert client.truth(pod)["ended_by"] == "instance" and client.truth(other)["ended_by"] is None
 
 
@@ -221,36 +241,31 @@ def test_what_is_not_there_is_refused_as_the_real_client_tells_it(client: Client
         client.query("query { myself { pods { ssn } } }")
 
 
-def test_spot_has_a_bid_and_five_seconds_notice(client: Client) -> None:
-    def bid(usd: float) -> str:
-        order = 'trap "echo asked > /workspace/asked; exit" TERM; while :; do sleep 0.1; done'
-        command = json.dumps(f"bash -c '{order}'".replace('"', '\\"')).replace("\\\\", "\\").replace('\\"', '\\"')
-        fields = (
-            f'bidPerGpu: {usd}, cloudType: SECURE, gpuTypeId: "{RTX}", containerDiskInGb: 1, volumeInGb: 1, volumeMountPath: "/workspace"'
-        )
-        return str(
-            client.query(f"mutation {{ podRentInterruptable(input: {{ {fields}, dockerArgs: {command} }}) {{ id }} }}")[
-                "podRentInterruptable"
-            ]["id"]
-        )
-
+def test_spot_has_a_bid_and_a_notice(client: Client) -> None:
+    assert isinstance(client.rig, RunPodRig)
+    script = f"{client.opens()}; trap 'touch /workspace/asked' TERM; while :; do sleep 0.1; done"
+    fields = f'cloudType: SECURE, gpuTypeId: "{RTX}", containerDiskInGb: 1, volumeInGb: 1, volumeMountPath: "/workspace", ports: "22/tcp"'
+    order = f'mutation {{ podRentInterruptable(input: {{ bidPerGpu: BID, {fields}, dockerArgs: "{as_command(script)}" }}) {{ id }} }}'
     with pytest.raises(RuntimeError, match="no longer any instances"):
-        bid(0.1)
-    pod = bid(0.36)
+        client.query(order.replace("BID", "0.1"))
+    pod = client.query(order.replace("BID", "0.36"))["podRentInterruptable"]["id"]
     row = client.await_running(pod)
     assert row["costPerHr"] == 0.36 and row["podType"] == "INTERRUPTABLE"
-    assert isinstance(client.rig, RunPodRig)
-    began = time.monotonic()
-    client.rig.preempt(pod, notice_s=2.0)
-    assert client.call("get_pod", pod_id=pod)["desiredStatus"] == "RUNNING"
-    client.await_truth(pod, "status", "exited")
-    assert time.monotonic() - began >= 2.0
-    volume = client.cloud.folder / "machines" / pod / "v"
-    assert volume.exists()
+    trap = "trap 'touch /workspace/everyone' TERM; echo ready; while :; do sleep 0.1; done"
+    for everyone, expected in ((False, "asked\n"), (True, "asked\neveryone\n")):
+        client.await_ssh(row, f"setsid bash -c {shlex.quote(trap)} >/dev/null 2>&1 </dev/null &")
+        began = time.monotonic()
+        client.rig.preempt(pod, notice_s=1.0, everyone=everyone)
+        assert client.call("get_pod", pod_id=pod)["desiredStatus"] == "RUNNING"
+        client.await_truth(pod, "status", "exited")
+        assert time.monotonic() - began >= 1.0
+        client.query(f'mutation {{ podBidResume(input: {{ podId: "{pod}", bidPerGpu: 0.4 }}) {{ id }} }}')
+        row = client.await_running(pod)
+        assert client.await_ssh(row, "ls /workspace").stdout == expected and row["costPerHr"] == 0.4
 
 
 def test_timers_of_the_create_call(client: Client) -> None:
-    with pytest.raises(RuntimeError, match="QueryError: .*DateTime"):
+    with pytest.raises(RuntimeError, match="DateTime cannot represent"):
         client.rent_until(terminateAfter="1h")
     ends, stops, never = client.rent_until(terminateAfter=3.0), client.rent_until(stopAfter=2.0), client.rent_until(terminateAfter=-5.0)
     client.await_running(never)
@@ -272,7 +287,7 @@ def test_it_misbehaves_when_told_to(client: Client) -> None:
     with pytest.raises(RuntimeError, match="list failed before its effect"):
         client.call("get_pods")
     (row,) = client.call("get_pods")
-    assert row["machine"]["gpuDisplayName"] == "A100 SXM" and row["costPerHr"] > 2 * 0.34
+    assert row["machine"]["gpuDisplayName"] == "A100 SXM" and row["costPerHr"] == pytest.approx(2 * 0.34)
     client.call("terminate_pod", pod_id=row["id"])
     assert [one["id"] for one in client.call("get_pods")] == [row["id"]]
     client.cloud.misbehave(destroy_ignored=False, no_capacity=True)
@@ -323,7 +338,7 @@ def test_a_reboot_keeps_the_disk_and_new_host_keys_are_noticed(client: Client, t
     strict = (known[0], "StrictHostKeyChecking=yes", "LogLevel=INFO")
     assert client.await_ssh(row, "ls ~/kept; hostname", *strict).stdout.split()[-1] == pod
     client.rig.rekey(pod)
-    assert "HOST IDENTIFICATION HAS CHANGED" in client.ssh(row, "true", *strict).stderr
+    client.await_that(lambda: "HOST IDENTIFICATION HAS CHANGED" in client.ssh(row, "true", *strict).stderr)
     assert client.ssh(row, "ls ~/kept").returncode == 0
 
 
@@ -336,11 +351,12 @@ def test_both_clouds_in_one_namespace_and_nothing_left(monkeypatch: pytest.Monke
         pod = client.rent()
         rent = "import vastai_sdk as v; print(v.VastAI().create_instance(id=102, image='any', disk=1)['new_contract'])"
         said = rig.run([sys.executable, "-c", rent], env={"HOME": str(tmp_path)})
-        client.await_ssh(client.await_running(pod), "setsid sleep 1000 & true")
+        client.await_ssh(client.await_running(pod), "setsid sleep 1000 >/dev/null 2>&1 </dev/null &")
         assert [(row["cloud"], str(row["id"])) for row in rig.truth()] == [("vast", said.stdout.strip()), ("runpod", pod)], said.stderr
         assert 0 < rig.bill_usd() == pytest.approx(sum(row["bill_usd"] for row in vast.truth() + runpod.truth()), rel=0.2)
         lists = (tmp_path / ".sky/catalogs/v8/common/accelerators.csv").read_text()
         assert 'RTX4090,"runpod,vast"' in lists
         assert rig.leftovers(), "a running rig is seen"
     assert rig.leftovers() == [] and client.process.wait(5) != 0 and not rig.folder.exists()
+    client.close()
     assert [row["ended_at"] for row in rig.truth()] == [None, None], "what was still rented is told"

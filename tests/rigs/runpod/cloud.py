@@ -8,7 +8,7 @@ import string
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -95,11 +95,11 @@ class Cloud(Provider[Pod]):
             raise Refused(200, "no_instances", NO_INSTANCES)
 
     def _rent(self, gpu: GpuType, count: int, cloud: str, place: str, order: Order) -> Pod:
-        now = time.time()
+        now, other = time.time(), self.gpu(self.faults.wrong_gpu)
         pod = Pod(
             id="".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(14)),
             key=f"pod-{secrets.token_hex(16)}",
-            gpu=self.gpu(self.faults.wrong_gpu) or gpu,
+            gpu=gpu if other is None else replace(gpu, id=other.id, display_name=other.display_name, memory_gb=other.memory_gb),
             asked_gpu=gpu.id,
             gpu_count=count,
             cloud=cloud,
@@ -228,6 +228,11 @@ class Cloud(Provider[Pod]):
 
 def seconds(text: object) -> float:
     """Unix seconds of an RFC 3339 time. ValueError for anything else: a duration ("1h") is none (runpodctl, pull request 330)."""
-    if not isinstance(text, str) or (at := datetime.fromisoformat(text)).tzinfo is None:
-        raise ValueError(f"DateTime cannot represent an invalid date-time-string {text}.")
+    refusal = f"DateTime cannot represent an invalid date-time-string {text}."
+    try:
+        at = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise ValueError(refusal) from None
+    if at.tzinfo is None:
+        raise ValueError(refusal)
     return at.timestamp()

@@ -46,6 +46,7 @@ def schema_with(renamed: dict[str, str]) -> graphql.GraphQLSchema:
     time_type = schema.type_map["DateTime"]
     assert isinstance(time_type, graphql.GraphQLScalarType)
     time_type.parse_value = seconds  # type: ignore[method-assign]
+    time_type.parse_literal = lambda node, _variables=None: seconds(getattr(node, "value", None))  # type: ignore[method-assign]
     for kind in schema.type_map.values():
         if isinstance(kind, graphql.GraphQLObjectType) and not kind.name.startswith("__"):
             for old, new in renamed.items():
