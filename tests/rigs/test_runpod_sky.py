@@ -1,4 +1,4 @@
-"""The real SkyPilot on the RunPod rig: launch, a job, down; the Observer sees what is there, and then nothing."""
+"""The real SkyPilot on the RunPod rig: launch, a command, down; the Observer sees what is there, and then nothing."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ pytest.importorskip("sky", reason="pip install 'cloudtune[sky]'")
 BOUND_S = 200
 NAME = instance_name("0a1b2c", "00000001", 1)
 CLIENT = """
-import json, os, sys, msgspec
+import json, sys, msgspec
 import sky
+from sky.skylet.autostop_lib import AutostopWaitFor
 from orchestrator.backends.observers.runpod import RunPodObserver
 
 name = sys.argv[1]
 listed = lambda: msgspec.to_builtins(RunPodObserver().instances(name))
 where = {"infra": "runpod/US/US-TX-3", "instance_type": "1x_RTX4090_SECURE", "disk_size": 12}
-show = "nvidia-smi --query-gpu=name --format=csv,noheader > ~/seen; echo ${RUNPOD_POD_ID:?} >> ~/seen"
-task = sky.Task.from_yaml_config({"resources": where, "run": show})
-job_id, handle = sky.get(sky.launch(task, cluster_name=name, down=True, idle_minutes_to_autostop=10))
-code = sky.tail_logs(name, job_id, follow=True)
-handle.get_command_runners()[0].rsync(source="~/seen", target=os.path.abspath("seen"), up=False, stream_logs=False)
+task = sky.Task.from_yaml_config({"resources": where})
+_, handle = sky.get(sky.launch(task, cluster_name=name, down=True, idle_minutes_to_autostop=10, wait_for=AutostopWaitFor.NONE))
+show = "nvidia-smi --query-gpu=name --format=csv,noheader; echo ${RUNPOD_POD_ID:?}"
+code, shown, _ = handle.get_command_runners()[0].run(show, require_outputs=True, stream_logs=False)
 seen = listed()
+(status,) = sky.get(sky.status([name]))
 sky.get(sky.down(name))
-print(json.dumps({"code": code, "on_cloud": handle.cluster_name_on_cloud, "seen": seen, "after": listed()}))
+said = {"code": code, "shown": shown, "autostop": status["autostop"], "on_cloud": handle.cluster_name_on_cloud}
+print(json.dumps(said | {"seen": seen, "after": listed()}))
 """
 
 
@@ -49,8 +51,8 @@ def test_launch_a_task_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-4000:] + rig.log()[-2000:]
         said = json.loads(done.stdout.splitlines()[-1])
         (truth,) = rig.truth()
-        assert said["code"] == 0 and own_name(said["on_cloud"]) == NAME and truth["label"] == f"{said['on_cloud']}-head"
-        assert (tmp_path / "seen").read_text() == f"NVIDIA GeForce RTX 4090\n{truth['id']}\n"
+        assert (said["code"], said["autostop"]) == (0, 10) and own_name(said["on_cloud"]) == NAME and truth["label"] == f"{said['on_cloud']}-head"
+        assert said["shown"] == f"NVIDIA GeForce RTX 4090\n{truth['id']}\n"
         (seen,) = said["seen"]
         assert (seen["name"], seen["id"], seen["ready"], seen["stopped"]) == (NAME, truth["id"], True, False)
         assert (seen["gpu"], seen["count"], seen["usd_per_hour"]) == ("RTX4090", 1, 0.69)
