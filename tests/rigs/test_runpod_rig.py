@@ -44,6 +44,7 @@ FAULTLESS: dict[str, Any] = {
     "no_capacity": False,
     "late_s": 0.0,
     "destroy_ignored": False,
+    "deny_instance_key": False,
     "key_revoked": False,
     "timers_ignored": False,
     "fail_status": 500,
@@ -299,6 +300,8 @@ def test_it_misbehaves_when_told_to(client: Client) -> None:
     time.sleep(1.6)
     shown = next(one for one in client.call("get_pods") if one["id"] == late)
     assert shown["runtime"] is None and shown["desiredStatus"] == "RUNNING" and client.truth(late)["gpu_billed_s"] > 1.5
+    client.cloud.ask("vanish", id=late)
+    assert client.truth(late)["ended_by"] == "provider"
     with pytest.raises(RuntimeError, match="no such fault"):
         client.cloud.misbehave(wrong_gup="A100")
 

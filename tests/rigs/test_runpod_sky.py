@@ -51,7 +51,11 @@ def test_launch_a_task_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-4000:] + rig.log()[-2000:]
         said = json.loads(done.stdout.splitlines()[-1])
         (truth,) = rig.truth()
-        assert (said["code"], said["autostop"]) == (0, 10) and own_name(said["on_cloud"]) == NAME and truth["label"] == f"{said['on_cloud']}-head"
+        assert (
+            (said["code"], said["autostop"]) == (0, 10)
+            and own_name(said["on_cloud"]) == NAME
+            and truth["label"] == f"{said['on_cloud']}-head"
+        )
         assert said["shown"] == f"NVIDIA GeForce RTX 4090\n{truth['id']}\n"
         (seen,) = said["seen"]
         assert (seen["name"], seen["id"], seen["ready"], seen["stopped"]) == (NAME, truth["id"], True, False)
