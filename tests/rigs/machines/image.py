@@ -29,6 +29,8 @@ RECIPE = 4  # raise it when the steps below change
 # teardown from inside would look for the real provider.
 RUNTIME = ["setuptools<70", "wheel", "pip", "click<8.3.0", "ray[default]==2.9.3", "pydantic-core==2.41.1"]
 CLIENTS = ("vastai-sdk", "runpod")
+# In the versions of the lock file that a box installs, or it would not find them; the lock is an input, so a new one is baked anew.
+LOCK = Path(__file__).resolve().parents[3] / "trainer/requirements/cu130.lock"
 TRAINER = [
     "torch==2.13.0",
     "transformers>=5.17,<5.18",
@@ -74,7 +76,14 @@ def box_python() -> str:
 def inputs() -> dict[str, object]:
     """What the image is made of; the same inputs, the same folder."""
     clients = {name: version(name) for name in ("skypilot", *CLIENTS)}
-    return {"recipe": RECIPE, "python": box_python(), "runtime": RUNTIME, "trainer": TRAINER, **clients}
+    return {
+        "recipe": RECIPE,
+        "python": box_python(),
+        "runtime": RUNTIME,
+        "trainer": TRAINER,
+        "lock": LOCK.read_text(encoding="utf-8"),
+        **clients,
+    }
 
 
 def cache_root() -> Path:
@@ -114,7 +123,7 @@ def _bake(image: Path, scratch: Path) -> None:
     clients = [f"{name}=={version(name)}" for name in CLIENTS]
     _run([*pip, "wheel", "-w", str(runtime_wheels), *RUNTIME, f"skypilot[vast,runpod,remote]=={version('skypilot')}", *clients])
     _say("bake: the trainer's wheels")
-    _run([*pip, "download", "--only-binary", ":all:", "-d", str(image / "wheelhouse"), *TRAINER])
+    _run([*pip, "download", "--only-binary", ":all:", "--constraint", str(LOCK), "-d", str(image / "wheelhouse"), *TRAINER])
     _say("bake: SkyPilot's wheel of itself")
     sky_hash = _build_sky_wheel(image / "sky_wheels", scratch / "skyhome")
     _say("bake: environments")
