@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from orchestrator.backends.skypilot import order
+from orchestrator.backends.skypilot import notes, order
 from orchestrator.backends.skypilot.client import SkyClient, SkyError, as_error
+from orchestrator.backends.skypilot.notes import NOTES, SUFFIX
 from orchestrator.backends.skypilot.shell import Shell
 from orchestrator.ledger.paths import private
 from orchestrator.plan.offers import Offer
@@ -74,6 +75,10 @@ class Orders:
             raise PortError(f"{self._folder / name}.order cannot be read: {error}") from error
         return known
 
+    def notes(self, name: str) -> Path:
+        """Where the plugin notes what the create calls of this attempt came to."""
+        return self._folder / f"{name}{SUFFIX}"
+
     def gpus(self, name: str) -> int:
         return int(self.read(name).get("gpus", 1))
 
@@ -128,7 +133,7 @@ class SkyRenter:
                 name=name,
                 task=asked,
                 idle_minutes=order.idle_minutes(timer_s),
-                order=order.variables(offer, self._tolerance, ends_at),
+                order=order.variables(offer, self._tolerance, ends_at) | {NOTES: str(self._orders.notes(name))},
             )["request"]
         except SkyError as error:
             raise order.refusal(error) from error
@@ -144,9 +149,21 @@ class SkyRenter:
                 return listed[0].id
             if said["status"] in ("FAILED", "CANCELLED", "GONE"):
                 error = said.get("error") or {"type": said["status"], "message": said.get("message", "")}
-                raise order.refusal(as_error(error))
+                return self._made_all_the_same(name, as_error(error))
             time.sleep(ASK_S)
         raise PortError(f"SkyPilot did not make the instance within {CREATE_S:.0f} s")
+
+    def _made_all_the_same(self, name: str, error: SkyError) -> str:
+        """The id of what was made although SkyPilot failed. Raises what its failure means, where it is known that nothing was."""
+        try:
+            made = notes.read(self._orders.notes(name))
+        except OSError as unread:
+            raise PortError(f"{error}; what was made is not known: {unread}") from error
+        if made.keys:
+            return next(reversed(made.keys))  # the cloud may list it late
+        if made.unclear:
+            raise PortError(f"the create call has no clear answer: {error}") from error
+        raise order.refusal(error) from error
 
     def arm(self, name: str, life_s: float) -> None:
         self._cloud_of(name).arm(name, life_s, self._orders.read(name).get("request", ""))

@@ -13,6 +13,7 @@ import os
 import re
 from typing import Any
 
+from orchestrator.backends.skypilot.notes import create_call
 from orchestrator.backends.skypilot.order import rate_cap
 
 POLL_S = 2  # SkyPilot asks every 10 s whether an instance is ready; all of them are billed
@@ -67,7 +68,14 @@ def repair_vast(vastai: Any) -> None:
             raise RuntimeError(f"a bid of {price} $/h is refused: it must be above 0 and at most the offer's rate")
         if named.get("onstart_cmd"):
             named["onstart_cmd"] = without_key(named["onstart_cmd"], str(self.client.api_key))
-        return create(self, *arguments, **named)
+        usual, self.client.retry = self.client.retry, 1  # a create that is sent again may make two
+        try:
+            with create_call(os.environ) as call:
+                answer = create(self, *arguments, **named)
+                call.note("made", id=answer["new_contract"], key=answer.get("instance_api_key"))
+                return answer
+        finally:
+            self.client.retry = usual
 
     search_offers.cloudtune = True  # type: ignore[attr-defined]
     utils.launch = launch
