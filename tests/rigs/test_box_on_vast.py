@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from orchestrator.backends.bundle import code_root
+from tests.rigs.machines.image import HOME
 from tests.rigs.test_vast_rig import CACHE, Client, pytestmark  # noqa: F401 - the marks are this module's too
 from tests.rigs.vast.rig import VastRig
 from tests.trainer.trainer_rig import tiny_model  # noqa: F401 - a fixture
 from trainer.contract import ExitCode, TrainerConfig, dump_config, verify_manifest
 
 BOUND_S = 240.0
-BOX = "/vastroot/cloudtune/ct-0a1b2c-00000001-1"
+BOX = f"{HOME}/cloudtune/ct-0a1b2c-00000001-1"
 
 
 @pytest.fixture

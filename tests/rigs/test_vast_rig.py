@@ -158,6 +158,42 @@ def test_it_misbehaves_when_told_to(client: Client) -> None:
         client.rig.misbehave(wrong_gup="A100")
 
 
+def test_limits_bursts_other_names_and_a_key_that_is_gone(client: Client) -> None:
+    rig = client.rig
+    rig.misbehave(rate_limited={"list": 1}, bursts={"user": [1, 1]}, late_s=600.0)
+    with pytest.raises(RuntimeError, match="500 Server Error"):
+        client.call("show_user")
+    assert client.call("show_user")["username"] == "rig"
+    client.rent()
+    code = "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], headers={'Authorization': 'Bearer ' + sys.argv[2]}))"
+    bare = [sys.executable, "-c", code, f"{rig.env['VAST_URL']}/api/v0/instances/"]  # the real client waits and asks again
+    assert "HTTP Error 429" in rig.run([*bare, rig.api_key]).stderr
+    assert client.call("show_instances") == [], "it is listed late"
+    rig.misbehave(late_s=0.0, renamed={"dph_total": "total_rate"})
+    (row,) = client.call("show_instances")
+    assert "dph_total" not in row and row["total_rate"] > 0.34
+    rig.misbehave(key_revoked=True)
+    assert "HTTP Error 401" in rig.run([*bare, rig.api_key]).stderr
+
+
+def test_a_notice_before_it_is_preempted_and_new_host_keys(client: Client) -> None:
+    trap = "trap 'touch ~/asked' TERM; while :; do sleep 0.1; done"
+    instance = client.rent(onstart_cmd=f'setsid bash -c "{trap}" &')
+    row = client.await_status(instance, "running")
+    keys = ["ssh-keyscan", "-t", "ed25519", "-p", str(row["ssh_port"]), "127.0.0.1"]
+    before = client.rig.run(keys).stdout
+    client.rig.rekey(instance)
+    after = client.rig.run(keys).stdout
+    assert before.split()[-1] != after.split()[-1] and "ssh-ed25519" in after
+    began = time.monotonic()
+    client.rig.preempt(instance, notice_s=1.0, everyone=True)
+    assert client.call("show_instance", id=instance)["actual_status"] == "running"
+    client.await_status(instance, "exited")
+    assert time.monotonic() - began >= 1.0
+    client.call("start_instance", id=instance)
+    assert client.ssh(client.await_status(instance, "running"), "ls ~/asked").returncode == 0
+
+
 def test_a_reboot_keeps_the_disk_and_a_machine_without_a_gpu_has_no_nvidia_smi(client: Client) -> None:
     client.rig.offers = [replace(market.DEFAULT[1], has_gpu=False)]
     instance = client.rent(onstart_cmd="echo start >> ~/starts")

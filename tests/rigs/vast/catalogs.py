@@ -1,15 +1,12 @@
-"""SkyPilot's price list for Vast, made from the rig's offers: its wheel ships none, and the rig has no network to fetch one.
-
-A list without a checksum beside it counts as the user's own and is never overwritten (sky/catalog/common.py).
-"""
+"""SkyPilot's price list for Vast."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.rigs.machines import catalogs
 from tests.rigs.vast import market
 from tests.rigs.vast.market import Offer
 
@@ -36,10 +33,7 @@ def accelerator(gpu_name: str) -> str:
 
 
 def seed_catalogs(home: Path, offers: Iterable[Offer] = market.DEFAULT) -> None:
-    """Write `<home>/.sky/catalogs/v8/`: one row an instance type and region, with the cheapest offer's price (100 GB of disk)."""
-    folder = home / ".sky" / "catalogs" / "v8"
-    (folder / "vast").mkdir(parents=True, exist_ok=True)
-    (folder / "common").mkdir(exist_ok=True)
+    """One row an instance type and region, with the cheapest offer's price (100 GB of disk)."""
     rows: dict[tuple[str, str], dict[str, object]] = {}
     for offer in sorted(offers, key=lambda one: -one.dph_base):
         kind = f"{offer.num_gpus}x-{offer.gpu_name.replace(' ', '_')}-{CPUS}-{MEMORY_MIB}"
@@ -56,22 +50,9 @@ def seed_catalogs(home: Path, offers: Iterable[Offer] = market.DEFAULT) -> None:
             "SpotPrice": round(offer.price_usd_per_hour(disk_gb=100, bid=offer.min_bid), 4),
             "HostingType": offer.hosting_type,
         }
-    _write(folder / "vast" / "vms.csv", COLUMNS, rows.values())
-    names = sorted({str(row["AcceleratorName"]) for row in rows.values()})
-    _write(
-        folder / "common" / "accelerators.csv",
-        ["AcceleratorName", "Clouds"],
-        [{"AcceleratorName": name, "Clouds": "vast"} for name in names],
-    )
+    catalogs.write(home, "vast", COLUMNS, rows.values())
 
 
 def _gpu_info(offer: Offer) -> dict[str, object]:
     gpu = {"Name": accelerator(offer.gpu_name), "Count": float(offer.num_gpus), "MemoryInfo": {"SizeInMiB": offer.gpu_ram}}
     return {"Gpus": [gpu], "TotalGpuMemoryInMiB": offer.gpu_ram * offer.num_gpus}
-
-
-def _write(path: Path, columns: list[str], rows: Iterable[dict[str, object]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
+from tests.rigs.machines.rental import Rental
 from tests.rigs.vast.market import HOURS_PER_MONTH, Offer
 
 # GPU_BILLED: "Storage charges begin at creation. GPU charges only begin once the status reaches running" (vastai 1.9.1, SKILL.md).
@@ -13,11 +13,10 @@ GPU_BILLED = {"running"}
 
 
 @dataclass(kw_only=True)
-class Contract:
-    """One instance that was ever created. Times are seconds since the epoch."""
+class Contract(Rental):
+    """One instance that was ever created."""
 
     id: int
-    key: str  # the instance's own key
     offer: Offer  # what was delivered
     asked_offer: int
     label: str | None
@@ -26,25 +25,7 @@ class Contract:
     env: dict[str, str]
     disk_gb: float
     bid_usd_per_hour: float | None  # None: on demand
-    rate_factor: float  # 1.0, or what a misbehaving host charges more
-    created_at: float
-    status: str = "loading"
     intended: str = "running"
-    running_at: float | None = None
-    ended_at: float | None = None
-    ended_by: str | None = None  # account | instance | provider
-    history: list[tuple[float, str]] = field(default_factory=list)
-
-    def turn(self, status: str, now: float) -> None:
-        """Go over to a status; what was billed until now stays."""
-        self.history.append((now, status))
-        self.status = status
-        if status == "running" and self.running_at is None:
-            self.running_at = now
-
-    def end(self, by: str, now: float) -> None:
-        self.turn("destroyed", now)
-        self.ended_at, self.ended_by = now, by
 
     @property
     def gpu_usd_per_hour(self) -> float:
@@ -60,9 +41,7 @@ class Contract:
         return self.gpu_usd_per_hour + self.storage_usd_per_hour
 
     def gpu_billed_s(self, now: float) -> float:
-        end = now if self.ended_at is None else self.ended_at
-        marks = [*self.history, (end, "end")]
-        return sum(later - at for (at, status), (later, _) in pairwise(marks) if status in GPU_BILLED)
+        return self.seconds_in(GPU_BILLED, now)
 
     def bill_usd(self, now: float) -> float:
         """Storage from creation to the end, the GPUs while running; by the second, unrounded."""
@@ -70,22 +49,14 @@ class Contract:
         return ((end - self.created_at) * self.storage_usd_per_hour + self.gpu_billed_s(now) * self.gpu_usd_per_hour) / 3600
 
     def truth(self, now: float) -> dict[str, Any]:
-        return {
-            "id": self.id,
+        return super().truth(now) | {
             "label": self.label,
             "offer_id": self.asked_offer,
             "gpu_name": self.offer.gpu_name,
             "num_gpus": self.offer.num_gpus,
-            "status": self.status,
-            "created_at": self.created_at,
-            "running_at": self.running_at,
-            "ended_at": self.ended_at,
-            "ended_by": self.ended_by,
             "dph_total": self.dph_total,
             "disk_gb": self.disk_gb,
             "gpu_billed_s": self.gpu_billed_s(now),
-            "bill_usd": self.bill_usd(now),
-            "history": [list(mark) for mark in self.history],
         }
 
     def row(self, port: int, now: float) -> dict[str, Any]:

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import socket
 import sys
-import threading
-import time
-import urllib.parse
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.rigs.vast import control, faults, image
-from tests.rigs.vast.cloud import Cloud, Refused
-from tests.rigs.vast.machine import API_PORT
-
-Answer = dict[str, Any] | list[Any]
+from tests.rigs.machines import faults, server
+from tests.rigs.machines.provider import Refused
+from tests.rigs.machines.server import Answer
+from tests.rigs.vast.cloud import API_PORT, Cloud
 
 
 class Api:
@@ -53,22 +46,11 @@ class Api:
             who = self.cloud.who(key)
             for call, verb, pattern, handler in self.routes:
                 if method == verb and (match := re.fullmatch(pattern, path)):
-                    return self._faulty(call, lambda run=handler, found=match: run(who, query, body, *map(int, found.groups())))
+                    run = lambda run=handler, found=match: run(who, query, body, *map(int, found.groups()))  # noqa: E731
+                    return 200, faults.with_names(self.cloud.faulty(call, run), self.cloud.faults.renamed)
             raise Refused(404, "no_route", f"{method} {path} is not emulated")
         except Refused as refusal:
             return refusal.status, {"success": False, "error": refusal.error, "msg": refusal.msg}
-
-    def _faulty(self, call: str, run: Callable[[], Answer]) -> tuple[int, Answer]:
-        with self.cloud.lock:
-            before = faults.spent(self.cloud.faults.fail_before, call)
-        if before:
-            raise Refused(500, "rig_fault", f"{call} failed before its effect")
-        answer = run()
-        with self.cloud.lock:
-            after = faults.spent(self.cloud.faults.fail_after, call)
-        if after:
-            raise Refused(500, "rig_fault", f"{call} failed after its effect")
-        return 200, answer
 
     @staticmethod
     def _account(who: str | int) -> None:
@@ -105,7 +87,7 @@ class Api:
         filters = json.loads(query.get("select_filters") or "{}")
         if any(set(test) != {"eq"} for test in filters.values()):
             raise Refused(400, "invalid_args", "only eq filters are emulated")
-        rows = sorted((self.cloud.row(contract) for contract in self.cloud.instances()), key=lambda row: int(row["id"]))
+        rows = sorted((self.cloud.row(contract) for contract in self.cloud.listed()), key=lambda row: int(row["id"]))
         rows = [row for row in rows if all(row.get(name) == test["eq"] for name, test in filters.items())]
         after, limit = int(query.get("after_token") or 0), min(int(query.get("limit") or 25), 25)
         rest = [row for row in rows if row["id"] > after]
@@ -115,13 +97,13 @@ class Api:
     def list_v0(self, who: str | int, _query: dict[str, str], _body: dict[str, Any]) -> Answer:
         """GET /instances/: docs.vast.ai/api-reference/instances/show-instances in its older form; everything on one page."""
         self._account(who)
-        return {"instances": [self.cloud.row(contract) for contract in self.cloud.instances()]}
+        return {"instances": [self.cloud.row(contract) for contract in self.cloud.listed()]}
 
     def show(self, who: str | int, _query: dict[str, str], _body: dict[str, Any], instance_id: int) -> Answer:
         """GET /instances/ID/: docs.vast.ai/api-reference/instances/show-instance; none is `null`, as vastai `show_instance` expects."""
         self._own(who, instance_id)
         try:
-            return {"instances": self.cloud.row(self.cloud.instance(instance_id))}
+            return {"instances": self.cloud.row(self.cloud.find(instance_id))}
         except Refused:
             return {"instances": None}
 
@@ -149,7 +131,7 @@ class Api:
             moves[body["state"]](instance_id)
         if "label" in body:
             self._account(who)
-            self.cloud.instance(instance_id).label = body["label"]
+            self.cloud.find(instance_id).label = body["label"]
         return {"success": True}
 
     def reboot(self, who: str | int, _query: dict[str, str], _body: dict[str, Any], instance_id: int) -> Answer:
@@ -180,74 +162,5 @@ class Api:
             raise Refused(401, "auth_error", "this key belongs to another instance")
 
 
-def handler_for(api: Api, log: Callable[[str], None]) -> type[BaseHTTPRequestHandler]:
-    """http.server's handler over the API; the log has every call, no key."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def address_string(self) -> str:
-            return "client"  # a Unix socket has no address
-
-        def log_message(self, *_args: object) -> None:
-            return
-
-        def go(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            url = urllib.parse.urlsplit(self.path)
-            query = dict(urllib.parse.parse_qsl(url.query))
-            body = json.loads(self.rfile.read(length) or b"{}")
-            key = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or query.get("api_key", "")
-            status, answer = api.answer(self.command, url.path, query, body, key)
-            log(f"{self.command} {url.path} -> {status}")
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            try:
-                self.wfile.write(data)
-            except BrokenPipeError:
-                log(f"{self.command} {url.path}: the client was gone before the answer")  # an instance that destroyed itself
-
-        do_GET = do_PUT = do_POST = do_DELETE = go  # noqa: N815
-
-    return Handler
-
-
-class UnixHttpServer(ThreadingHTTPServer):
-    """The same API for the instances, whose own network namespaces cannot reach the rig's loopback."""
-
-    address_family = socket.AF_UNIX
-
-    def server_bind(self) -> None:
-        self.socket.bind(self.server_address)
-        self.server_name, self.server_port = "api", 0
-
-
-def main(folder: Path) -> None:
-    """Serve until SIGTERM. As process 1 of the rig's pid namespace its end is every machine's end."""
-    settings = json.loads((folder / "settings.json").read_text())
-    started = time.time()
-    stream = (folder / "emulator.log").open("a", buffering=1)
-
-    def log(text: str) -> None:
-        print(f"{time.time() - started:8.2f} {text}", file=stream)
-
-    baked = image.Image(folder=Path(settings["image"]), python=settings["python"])
-    cloud = Cloud(folder=folder / "machines", baked=baked, account_key=settings["api_key"], api_socket=folder / "api.sock", log=log)
-    handler = handler_for(Api(cloud), log)
-    inside = UnixHttpServer(str(folder / "api.sock"), handler)  # type: ignore[arg-type]  # an address is a path here
-    outside = ThreadingHTTPServer(("127.0.0.1", API_PORT), handler)
-    side_door = control.Server(folder / "control.sock", cloud)
-    for server in (inside, outside, side_door):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
-    (folder / "ready").touch()
-    stop.wait()
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    server.serve(Path(sys.argv[1]), API_PORT, Cloud, lambda cloud, _log: Api(cloud))

@@ -1,6 +1,6 @@
 """Bakes what the rig's instances boot with, once, into a cache folder; used again while its inputs stay the same.
 
-The image has two folders: `vastroot/`, root's home, with uv and SkyPilot's runtime in it as a ready provider image would have them,
+The image has two folders: `home/`, root's home, with uv and SkyPilot's runtime in it as a ready provider image would have them,
 and `wheelhouse/`, from which an instance without a network installs the trainer's environment. The bake itself needs the package index.
 """
 
@@ -20,13 +20,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-HOME = "/vastroot"  # root's home in an instance; a virtual environment does not survive a move, so it is baked at this path
+HOME = "/rigroot"  # root's home in an instance; a virtual environment does not survive a move, so it is baked at this path
 WHEELHOUSE = "/opt/wheelhouse"
-RECIPE = 3  # raise it when the steps below change
+RECIPE = 4  # raise it when the steps below change
 
 # What SkyPilot 0.14.1 installs on a fresh machine (sky/skylet/constants.py, RAY_INSTALLATION_COMMANDS and UV_INSTALLATION_COMMANDS).
-# vastai-sdk is pinned: an older one has a fixed server address, and the teardown from inside would look for the real provider.
+# The providers' clients are pinned to those of the computer under the rig: an older vastai-sdk has a fixed server address, and the
+# teardown from inside would look for the real provider.
 RUNTIME = ["setuptools<70", "wheel", "pip", "click<8.3.0", "ray[default]==2.9.3", "pydantic-core==2.41.1"]
+CLIENTS = ("vastai-sdk", "runpod")
 TRAINER = [
     "torch==2.13.0",
     "transformers>=5.17,<5.18",
@@ -41,14 +43,14 @@ TRAINER = [
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A baked image. `folder` holds vastroot/, wheelhouse/ and sky_wheels/<hash>/."""
+    """A baked image. `folder` holds home/, wheelhouse/ and sky_wheels/<hash>/."""
 
     folder: Path
     python: str  # the interpreter that instances offer as python3.11
 
     @property
     def home(self) -> Path:
-        return self.folder / "vastroot"
+        return self.folder / "home"
 
     @property
     def wheelhouse(self) -> Path:
@@ -71,12 +73,12 @@ def box_python() -> str:
 
 def inputs() -> dict[str, object]:
     """What the image is made of; the same inputs, the same folder."""
-    sky = {"skypilot": version("skypilot"), "vastai-sdk": version("vastai-sdk")}
-    return {"recipe": RECIPE, "python": box_python(), "runtime": RUNTIME, "trainer": TRAINER, **sky}
+    clients = {name: version(name) for name in ("skypilot", *CLIENTS)}
+    return {"recipe": RECIPE, "python": box_python(), "runtime": RUNTIME, "trainer": TRAINER, **clients}
 
 
 def cache_root() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cloudtune-rigs" / "vast"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cloudtune-rigs" / "machines"
 
 
 def ensure() -> Image:
@@ -100,17 +102,17 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _bake(image: Path, scratch: Path) -> None:
-    for part in ("vastroot/.local/bin", "wheelhouse", "sky_wheels"):
+    for part in ("home/.local/bin", "wheelhouse", "sky_wheels"):
         (image / part).mkdir(parents=True)
     tools, runtime_wheels = scratch / "tools", scratch / "runtime"
     _say("bake: tools")
     _run([box_python(), "-m", "venv", str(tools)])
     pip = [str(tools / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "install", "uv"])
-    shutil.copy(tools / "bin/uv", image / "vastroot/.local/bin/uv")
+    shutil.copy(tools / "bin/uv", image / "home/.local/bin/uv")
     _say("bake: SkyPilot's runtime")
-    sky, sdk = version("skypilot"), version("vastai-sdk")
-    _run([*pip, "wheel", "-w", str(runtime_wheels), *RUNTIME, f"skypilot[vast,remote]=={sky}", f"vastai-sdk=={sdk}"])
+    clients = [f"{name}=={version(name)}" for name in CLIENTS]
+    _run([*pip, "wheel", "-w", str(runtime_wheels), *RUNTIME, f"skypilot[vast,runpod,remote]=={version('skypilot')}", *clients])
     _say("bake: the trainer's wheels")
     _run([*pip, "download", "--only-binary", ":all:", "-d", str(image / "wheelhouse"), *TRAINER])
     _say("bake: SkyPilot's wheel of itself")
@@ -119,11 +121,11 @@ def _bake(image: Path, scratch: Path) -> None:
     install = scratch / "install.sh"
     install.write_text(_INSTALL)
     argv = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-eu", "-c", _ENTER, "bake"]
-    _run([*argv, str(scratch), str(image / "vastroot"), HOME, box_python(), sdk, sky_hash])
+    _run([*argv, str(scratch), str(image / "home"), HOME, box_python(), " ".join(clients), sky_hash])
 
 
 # In a private mount namespace: `/` under a throw-away layer, with the image's home bound to the path at which it will be used.
-# $1 scratch  $2 image's home  $3 its path inside  $4 python  $5 vastai-sdk's version  $6 hash of SkyPilot's wheel
+# $1 scratch  $2 image's home  $3 its path inside  $4 python  $5 the providers' clients  $6 hash of SkyPilot's wheel
 _ENTER = """
 S=$1; T=$S/over; mkdir -p $T; mount -t tmpfs tmpfs $T; mkdir $T/u $T/w $T/m
 mount -t overlay overlay -o lowerdir=/,upperdir=$T/u,workdir=$T/w $T/m
@@ -140,7 +142,7 @@ $UV venv -q --seed --find-links /mnt/scratch/runtime --python "$1" $RUNTIME
 export VIRTUAL_ENV=$RUNTIME
 $UV pip install -q --find-links /mnt/scratch/runtime "setuptools<70" "click<8.3.0" "ray[default]==2.9.3" "pydantic-core==2.41.1"
 WHEEL=$(ls /mnt/scratch/image/sky_wheels/$3/skypilot-*.whl)
-$UV pip install -q --find-links /mnt/scratch/runtime "skypilot[vast,remote] @ file://$WHEEL" "vastai-sdk==$2"
+$UV pip install -q --find-links /mnt/scratch/runtime "skypilot[vast,runpod,remote] @ file://$WHEEL" $2
 $UV pip install -q --find-links /mnt/scratch/runtime pip "setuptools<70" wheel
 mkdir -p $HOME/.sky/wheels; echo $3 > $HOME/.sky/wheels/current_sky_wheel_hash
 unset VIRTUAL_ENV
