@@ -26,7 +26,7 @@ from orchestrator.ledger.paths import config_dir, run_dir, state_dir
 from orchestrator.ledger.receipt import exit_code, receipt
 from orchestrator.plan.offers import Offer
 from orchestrator.run.drive import drive
-from orchestrator.run.events import Outcome, Reason
+from orchestrator.run.events import AnyEvent, Concluded, Outcome, Reason
 from orchestrator.run.ports import LeaseLost
 from orchestrator.run.state import RunState
 from orchestrator.spec.jobspec import Job
@@ -117,9 +117,15 @@ def conduct(ledger: Ledger, record: RunRecord) -> RunState:
         controller = f"{socket.gethostname()}:{os.getpid()}"
         journal = take_over(ledger, record.run, controller=controller, now=time.time())
         view.resume(state)
+
+        def on_event(state: RunState, event: AnyEvent) -> None:
+            view.on_event(state, event)
+            if isinstance(event, Concluded):
+                _strike(state)  # at once: the next attempt must not be on the machine that this one failed on
+
         try:
             with wiring.ports_for(
-                record, state, interrupted=interrupts.reason, on_event=view.on_event, on_news=view.on_news, on_bytes=view.on_bytes
+                record, state, interrupted=interrupts.reason, on_event=on_event, on_news=view.on_news, on_bytes=view.on_bytes
             ) as ports:
                 return drive(journal, ports, controller=controller)
         except LedgerProblem as error:

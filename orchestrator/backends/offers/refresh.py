@@ -28,7 +28,7 @@ from orchestrator.backends.offers.sources import (
     runpod_rows,
     vast_rows,
 )
-from orchestrator.backends.offers.strikes import struck
+from orchestrator.backends.offers.strikes import FILE_NAME, struck
 from orchestrator.ledger.paths import private, state_dir
 
 MARKETPLACES = ("vast", "runpod")  # their prices move by the hour, and are looked at by every plan with a network
@@ -65,11 +65,11 @@ def _vast_key() -> str:
 
 
 def refresh_stale(folder: Path, clouds: Iterable[str], now: float, *, deadline_s: float | None, get: Fetch = fetch) -> tuple[str, ...]:
-    """Refresh those whose file is older than an hour; what did not work, a sentence each."""
+    """Refresh those whose file is older than an hour, or than the newest strike; what did not work, a sentence each."""
     said = []
     for cloud in clouds:
         path = price_file(folder, cloud)
-        if path.is_file() and 0.0 <= now - path.stat().st_mtime < FRESH_S:
+        if path.is_file() and 0.0 <= now - path.stat().st_mtime < FRESH_S and not (cloud == "vast" and _struck_since(path)):
             continue
         problem = refresh(folder, cloud, now, deadline_s=deadline_s, get=get)[1]
         if problem is not None:
@@ -77,6 +77,12 @@ def refresh_stale(folder: Path, clouds: Iterable[str], now: float, *, deadline_s
             if problem.endswith(NO_NETWORK):
                 break  # the others will not answer either
     return tuple(said)
+
+
+def _struck_since(path: Path) -> bool:
+    """Whether a machine failed since these prices were fetched: its price may be among them."""
+    strikes = state_dir() / FILE_NAME
+    return strikes.is_file() and strikes.stat().st_mtime_ns > path.stat().st_mtime_ns
 
 
 NO_NETWORK = "(is there a network? --offline does not ask)"

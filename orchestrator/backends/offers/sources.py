@@ -58,7 +58,7 @@ def vast_rows(answer: bytes, rules: HostRules, today: str) -> tuple[Rows, dict[s
         kept: dict[tuple[str, str, int, str], list[tuple[float, float]]] = defaultdict(list)
         out: Counter[str] = Counter()
         for offer in offers:
-            problem = host_problem(_vast_host(offer), rules)
+            problem = host_problem(vast_host(offer), rules)
             if problem is not None:
                 out[problem] += 1
                 continue
@@ -81,7 +81,8 @@ def vast_rows(answer: bytes, rules: HostRules, today: str) -> tuple[Rows, dict[s
     return rows, dict(out)
 
 
-def _vast_host(offer: dict[str, Any]) -> Host:
+def vast_host(offer: dict[str, Any]) -> Host:
+    """One row of Vast's search as a host. Raises KeyError, TypeError, ValueError when it is not one."""
     return Host(
         machine=str(offer["machine_id"]), verified=offer.get("verification") == "verified" or offer.get("verified") is True,
         reliability=float(offer.get("reliability2") or offer.get("reliability") or 0.0), down_mbit=float(offer.get("inet_down") or 0.0),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Any
 
+from orchestrator.backends.offers.hosts import HostRules
 from orchestrator.backends.skypilot.client import SkyError
 from orchestrator.backends.skypilot.life import onstart_command
 from orchestrator.plan.budget import HOUR_S
@@ -14,6 +16,7 @@ from orchestrator.run.ports import NoCapacity, PortError, Refused
 
 RATE_CAP = "SKYPILOT_CLOUDTUNE_RATE_CAP"  # $/h, storage included; read by the plugin in the server
 CLOUD = "SKYPILOT_CLOUDTUNE_CLOUD"
+HOSTS = "SKYPILOT_CLOUDTUNE_HOSTS"  # JSON: machines that failed us, and for how long a host must be rentable; read by the plugin
 MINUTE_S = 60.0
 YEAR_MINUTES = 365 * 24 * 60
 _NO_CAPACITY = re.compile(
@@ -60,9 +63,19 @@ def longest_s(offer: Offer, cap_usd: float | None, deadline_s: float | None, lim
     return min(bounds, default=None)
 
 
-def variables(offer: Offer, tolerance: float) -> dict[str, str]:
-    """What the plugin must know of the order. ``tolerance``: the share by which the rate may exceed the offer's."""
-    return {RATE_CAP: repr(offer.usd_per_hour * (1.0 + tolerance)), CLOUD: offer.cloud}
+def variables(offer: Offer, tolerance: float, rules: HostRules) -> dict[str, str]:
+    """What the plugin must know of the order.
+
+    ``tolerance``: the share by which the rate may exceed the offer's; ``rules``: which hosts will do.
+    """
+    hosts = json.dumps({"struck": sorted(rules.struck), "duration_s": rules.duration_s})
+    return {RATE_CAP: repr(offer.usd_per_hour * (1.0 + tolerance)), CLOUD: offer.cloud} | ({HOSTS: hosts} if offer.cloud == "vast" else {})
+
+
+def host_rules(given: str | None) -> HostRules:
+    """The rules that an order's variable holds; what is asked of every host where it holds none. Raises ValueError."""
+    known = json.loads(given) if given else {}
+    return HostRules(struck=frozenset(known.get("struck", ())), duration_s=float(known.get("duration_s", HostRules.duration_s)))
 
 
 def idle_minutes(life_s: float | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from orchestrator.backends.offers.rows import COLUMNS, BadPriceFile, price_probl
 from orchestrator.backends.offers.snapshot import snapshot_offers
 from orchestrator.backends.offers.sources import BadAnswer, catalog_rows, runpod_rows, vast_rows
 from orchestrator.backends.offers.strikes import FORGIVEN_S, strike, struck
+from orchestrator.ledger.paths import state_dir
 
 NOW = 1_795_500_000.0  # 2026-11-24
 ROW = ["lambda", "here", "gpu_1x_a10", "A10", "1", "30", "0.75", "", "", "2026-11-20", "test", ""]
@@ -170,6 +172,24 @@ def test_a_refresh_is_made_once_an_hour_and_without_a_network_only_one_is_tried(
 
     said = refresh_stale(tmp_path / "other", ["vast", "runpod"], NOW, deadline_s=None, get=fails)
     assert len(said) == 1 and "no route" in said[0] and len(asked) == 2
+
+
+def test_prices_older_than_the_newest_strike_are_not_fresh(tmp_path: Path) -> None:
+    answer = json.dumps({"offers": [vast_offer(machine_id=7, dph_base=0.1), vast_offer(machine_id=8, dph_base=0.5)]}).encode()
+    folder = tmp_path / "cache"
+
+    def plan(after_s: float) -> str:
+        now = price_file(folder, "vast").stat().st_mtime + after_s if after_s else NOW
+        assert refresh_stale(folder, ["vast"], now, deadline_s=None, get=lambda address, body: answer) == ()
+        return next(row.split(",")[6] for row in price_file(folder, "vast").read_text().splitlines() if row.startswith("vast"))
+
+    assert plan(0.0) == "0.52", "the third cheapest of two is the last"
+    fetched = price_file(folder, "vast").stat().st_mtime
+    strike(state_dir(), "vast", "8", "never ready", NOW)
+    os.utime(state_dir() / "strikes.json", (fetched - 5.0, fetched - 5.0))
+    assert plan(60.0) == "0.52", "an older strike is in the prices already"
+    os.utime(state_dir() / "strikes.json", (fetched + 5.0, fetched + 5.0))
+    assert plan(60.0) == "0.12"
 
 
 def price_now(folder: Path) -> float:
