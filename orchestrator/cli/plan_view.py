@@ -66,7 +66,7 @@ def show(plan: Plan, console: Console) -> None:
     for place, r in enumerate(plan.ranked[:3], 1):
         console.print(in_words(place, r), markup=False, soft_wrap=True)
     for item in plan.rejected:
-        if "$0" in item.title:  # what costs nothing is worth a line even where it cannot be had
+        if item.title.endswith(" $0"):  # what costs nothing is worth a line even where it cannot be had
             console.print(f"{item.title}: {item.reason}", markup=False, soft_wrap=True)
     reasons = Counter(item.reason.split(":")[0] for item in plan.rejected)
     if reasons:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.backends.bundle import fingerprint
 from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import Counted, count, kept_report, refuse_failed
 from orchestrator.backends.offers.free import kaggle_offer, local_gpu
@@ -29,6 +30,7 @@ from orchestrator.plan.facts import JobFacts, Limits
 from orchestrator.plan.offers import Offer
 from orchestrator.plan.plan import Plan, fastest_s, make_plan, smallest_budget_usd
 from orchestrator.plan.rank import Ranking, Rejected, in_place, rank
+from orchestrator.plan.saved import limits_document
 from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import find_job_file, load_job
 
@@ -60,7 +62,8 @@ def planned(
     bounds, rules = limits_of(job, keep_quality=keep_quality, allow_unguarded=allow_unguarded, startable=startable), policy or Policy()
     left, quota_doubt = _kaggle_left(bounds, offline)
     bounds = replace(bounds, left_h=left)
-    facts, unchecked = facts_of(job, prepared or _prepared(job, offline=offline), offline=offline)
+    rows = prepared or _prepared(job, offline=offline)
+    facts, unchecked = facts_of(job, rows, offline=offline)
     refresh_notes = () if offline else _refreshed(bounds, moment)
     found = market(cache_dir() / "offers", lambda cloud, region: in_place(bounds.infra, cloud, region))
     free, missing = _free()
@@ -75,7 +78,7 @@ def planned(
     ranked_offers = tuple(r.offer for r in ranking.ranked)
     return make_plan(
         job_fingerprint=_job_fingerprint(job, facts), made_at=moment, live=bool(found.refreshed), facts=facts, limits=bounds, policy=rules,
-        ranking=ranking, unchecked=(*unchecked, *_unchecked(ranked_offers), *quota_doubt),
+        ranking=ranking, job=fingerprint(job, rows), unchecked=(*unchecked, *_unchecked(ranked_offers), *quota_doubt),
         warnings=(*doubt, *refresh_notes, *found.warnings, *_doubts(found),
                   *age_warnings(ranked_offers, moment), *_strange_credits(bounds, found, own)),
     )  # fmt: skip
@@ -227,7 +230,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     """The plan as other programs read it."""
     best = plan.ranked[0]
     return {
-        "fingerprint": plan.fingerprint, "made_at": round(plan.made_at), "expires_at": round(plan.expires_at),
+        "fingerprint": plan.fingerprint, "job": plan.job, "made_at": round(plan.made_at), "expires_at": round(plan.expires_at),
+        "limits": limits_document(plan.limits),
         "tokens": plan.facts.tokens, "tokens_counted": plan.facts.counted,
         "offers": [
             {"rank": place, "cloud": r.offer.cloud, "region": r.offer.region, "instance_type": r.offer.instance_type, "gpu": r.offer.gpu,
@@ -258,16 +262,20 @@ def plan_command(
     plan = planned(job, offline=offline, keep_quality=keep_quality, allow_unguarded=allow_unguarded)
     if explain is not None and not 1 <= explain <= len(plan.ranked):
         raise UsageProblem(f"there is no offer {explain}", hint=f"--explain takes 1 to {len(plan.ranked)}")
+    from orchestrator.cli import plan_view, plans
+
+    document = plan_document(plan) | {"asked": plans.asked_document(flags)}
+    path = plans.keep(document)
     if output.as_json():
         origins = {key: origin for key, origin in job.origins.items() if key.split(".")[0] in ("limits", "resources", "model")}
-        output.print_json(plan_document(plan) | {"origins": origins})
+        output.print_json(document | {"origins": origins})
         return
-    from orchestrator.cli import plan_view
 
     if explain is not None:
         plan_view.explain(plan, explain, output.answers())
     else:
         plan_view.show(plan, output.answers())
+        output.answers().print(plans.said(plan, path), markup=False, soft_wrap=True)
     for warning in plan.warnings:
         output.messages().print(f"warning: {warning}", markup=False)
     for item in plan.unchecked:

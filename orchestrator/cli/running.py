@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.backends.offers.strikes import FORGIVEN_S, remember
-from orchestrator.cli import output, wiring
+from orchestrator.cli import output, plans, wiring
 from orchestrator.cli.begin import RECEIPT_FILE, Checked, begin, preflight, refreshed
 from orchestrator.cli.receipt_view import print_receipt
 from orchestrator.cli.run_view import RunView
@@ -36,12 +36,18 @@ from trainer.contract import ADAPTER_DIR, write_atomically
 FOLLOW_S = 1.0
 
 
-def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool, use_my_skypilot: bool = False) -> int:
-    """The ``run`` command. Returns the exit code."""
+def run(
+    path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool, use_my_skypilot: bool = False, plan: str | None = None
+) -> int:
+    """The ``run`` command. ``plan``: a kept plan's name or file. Returns the exit code."""
+    saved = plans.find(plan) if plan is not None else None
+    flags = plans.flags_of(saved, flags) if saved is not None else flags
     job = load_job(_job_file(path, ask), flags=flags, user_config=config_dir() / "config.yaml")
     checked = preflight(job, use_my_skypilot=use_my_skypilot)
     console = output.messages()
     console.print(checked.sentence, markup=False)
+    if saved is not None:
+        checked = plans.replaced(checked, plans.settled(job, checked.plan, saved))
     if dry_run:
         from orchestrator.cli import dry_view
 

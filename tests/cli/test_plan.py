@@ -49,6 +49,25 @@ def test_the_table_and_one_offer_explained(planner: Desk) -> None:
     assert code == 2 and "no offer 900" in err
 
 
+def test_a_plan_is_kept_and_says_how_to_start_it(planner: Desk) -> None:
+    code, out, err = planner.run("plan", "--offline", "--budget", "5", "--infra", "vast")
+    assert code == 0, err
+    name = out.split("cloudtune run --plan ")[1].split()[0]
+    kept = planner.home / ".local/state/cloudtune/plans"
+    (file,) = kept.glob("*.json")
+    assert file.stem.startswith(name) and json.loads(file.read_text())["asked"] == {"limits.budget_usd": 5.0, "resources.infra": ["vast"]}
+    file.write_text(file.read_text()[:100])
+    code, _, err = planner.run("run", "--plan", name, "-y")
+    assert code == 2 and str(file) in err and "not a plan that can be used" in err and "being charged: nothing" in err
+    code, _, err = planner.run("run", "--plan", "0123abcd", "-y")
+    assert code == 2 and "there is no plan 0123abcd" in err and file.stem in err
+
+
+def test_only_what_costs_nothing_is_listed_as_such(planner: Desk) -> None:
+    out = planner.run("plan", "--offline", "--budget", "5")[1]
+    assert "kaggle T4×2 $0: " in out and "$0.650/h: " not in out
+
+
 def test_no_offer_fits_says_what_would(planner: Desk) -> None:
     code, _, err = planner.run("plan", "--offline", "--budget", "0.01")
     assert code == 3 and "smallest budget that works is $" in err and "being charged: nothing" in err
