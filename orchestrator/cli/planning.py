@@ -29,7 +29,7 @@ from orchestrator.plan.budget import Policy
 from orchestrator.plan.facts import JobFacts, Limits
 from orchestrator.plan.offers import Offer
 from orchestrator.plan.plan import Plan, fastest_s, make_plan, smallest_budget_usd
-from orchestrator.plan.rank import Ranking, Rejected, in_place, rank
+from orchestrator.plan.rank import Ranked, Ranking, Rejected, in_place, rank
 from orchestrator.plan.saved import limits_document
 from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import find_job_file, load_job
@@ -50,11 +50,13 @@ def planned(
     policy: Policy | None = None,
     now: float | None = None,
     own: tuple[Offer, ...] = (),
+    share: float = 1.0,
 ) -> Plan:
     """The plan of a job: ``plan.offers`` is what a run may try, best first, each exact enough to be rented.
 
     ``prepared``: the data, if it was read already; ``startable``: backends that exist; ``pace``: factors on the training
-    time by GPU, None: those of earlier runs; ``now``: seconds since 1970; ``own``: offers that no price list has.
+    time by GPU, None: those of earlier runs; ``now``: seconds since 1970; ``own``: offers that no price list has; ``share``: of the
+    training that is still to be done: money and time are of that, and each offer's expected_s of all of it.
     Raises NoOfferFits (exit 3, with what would help),
     ModelProblem, DataProblem or UsageProblem.
     """
@@ -64,6 +66,7 @@ def planned(
     bounds = replace(bounds, left_h=left)
     rows = prepared or _prepared(job, offline=offline)
     facts, unchecked = facts_of(job, rows, offline=offline)
+    facts = replace(facts, tokens=max(1, round(facts.tokens * share)))
     refresh_notes = () if offline else _refreshed(bounds, moment)
     found = market(cache_dir() / "offers", lambda cloud, region: in_place(bounds.infra, cloud, region))
     free, missing = _free()
@@ -72,7 +75,9 @@ def planned(
         ranking = rank((*free, *own, *found.offers), facts, bounds, rules, factors)
     except EstimateProblem as error:
         raise UsageProblem(error.message, hint=error.hint) from error
-    ranking = Ranking(ranked=ranking.ranked, rejected=(*missing, *ranking.rejected, *_never_on_sale(found)))
+    ranking = Ranking(
+        ranked=tuple(_of_all(r, share) for r in ranking.ranked), rejected=(*missing, *ranking.rejected, *_never_on_sale(found))
+    )
     if not ranking.ranked:
         raise _none_fits(ranking, bounds)
     ranked_offers = tuple(r.offer for r in ranking.ranked)
@@ -82,6 +87,12 @@ def planned(
         warnings=(*doubt, *refresh_notes, *found.warnings, *_doubts(found),
                   *age_warnings(ranked_offers, moment), *_strange_credits(bounds, found, own)),
     )  # fmt: skip
+
+
+def _of_all(ranked: Ranked, share: float) -> Ranked:
+    """Its offer with the time of the whole training, which is what a run's decisions and receipts count from."""
+    whole = None if ranked.offer.expected_s is None else ranked.offer.expected_s / share
+    return ranked if share == 1.0 else replace(ranked, offer=msgspec.structs.replace(ranked.offer, expected_s=whole))
 
 
 def learned(job: Job) -> tuple[dict[str, float], tuple[str, ...]]:

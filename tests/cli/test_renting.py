@@ -6,17 +6,23 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from orchestrator.cli import begin, output, places, planning, plans, renting, running
+from orchestrator.cli import begin, output, places, planning, plans, renting, running, wiring
 from orchestrator.cli.begin import Checked
-from orchestrator.errors import UsageProblem
+from orchestrator.errors import NoOfferFits, UsageProblem
+from orchestrator.ledger.journal import Ledger, RunRecord, take_over
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.saved import SavedPlan, read_plan
+from orchestrator.run import events as ev
+from orchestrator.run.events import Instance, Reason
+from orchestrator.run.state import RunState
 from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import load_job
 from tests.cli.test_plan import EIGHT_B
@@ -189,3 +195,81 @@ def test_a_plan_is_found_by_name_by_file_and_as_the_last_and_old_ones_go(tmp_pat
             plans.find(given)
     with pytest.raises(UsageProblem, match="on this machine"):
         plans.settled(load_job(tmp_path / "cloudtune.yaml", flags={}, user_config=tmp_path / "none.yaml"), None, saved_of(checked))
+
+
+@pytest.fixture
+def begun(job: Job, checked: Checked) -> tuple[Ledger, RunRecord]:
+    """A run of this job whose controller died, with 30 % of its training behind it and a dollar spent."""
+    ledger = wiring.open_ledger()
+    record, went_on = begin.begin(ledger, job, checked)
+    assert not went_on
+    name = f"ct-{ledger.database.installation()}-{record.run}-1"
+    journal = take_over(ledger, record.run, controller="dead", now=record.created_at)
+    at = record.created_at + 1.0
+    for event in (
+        ev.Intended(at=at, command=ev.Create(attempt=1, offer=0, name=name, life_s=9000.0, timer_s=2400.0)),
+        ev.Created(at=at, attempt=1, instance_id="i"),
+        ev.Seen(at=at, attempt=1, instances=(Instance(name=name, id="i", ready=True),)),
+        ev.Progressed(at=at, attempt=1, cursor=1, step=30, total_steps=100, checkpoint_step=30),
+        ev.CheckpointHome(at=at, attempt=1, step=30),
+        ev.Concluded(at=at, command=ev.Doom(attempt=1, reason=Reason.PREEMPTED)),
+        ev.Concluded(at=at, command=ev.Close(attempt=1, billed_s=60.0, billed_usd=1.0)),
+    ):
+        journal.append(event)
+    return ledger, record
+
+
+def test_what_is_left_is_planned_again_within_what_is_left(job: Job, checked: Checked, begun: tuple[Ledger, RunRecord]) -> None:
+    ledger, record = begun
+    again = begin.preflight(job)
+    assert again.going_on is not None and again.going_on.record.run == record.run and again.going_on.share == pytest.approx(0.7)
+    plan = plan_of(again)
+    assert plan.limits.cap_usd == 4.0 and plan.facts.tokens == pytest.approx(plan_of(checked).facts.tokens * 0.7, rel=0.01)
+    whole = {r.offer.title(): r.offer.expected_s for r in plan_of(checked).ranked}
+    for ranked in plan.ranked:
+        if ranked.offer.title() in whole:
+            assert ranked.offer.expected_s == pytest.approx(whole[ranked.offer.title()], rel=0.01), "of all of it, not of what is left"
+            assert ranked.cost.training_s.expected == pytest.approx(0.7 * (whole[ranked.offer.title()] or 0.0), rel=0.01)
+    assert "$4.00 left of $5.00, 70%" in again.going_on.sentence(0.0)
+    assert begin.begin(ledger, job, again) == (record, True)
+
+
+def test_offers_that_changed_are_journalled_before_anything_is_tried(
+    job: Job, checked: Checked, begun: tuple[Ledger, RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, record = begun
+    seen: list[RunState] = []
+
+    @contextmanager
+    def no_ports(record: RunRecord, state: RunState, **_: object) -> Iterator[None]:
+        seen.append(state)
+        yield None
+
+    monkeypatch.setattr(wiring, "ports_for", no_ports)
+    monkeypatch.setattr(running, "drive", lambda journal, ports, controller: ledger.state(record.run))
+    before = len(ledger.events(record.run))
+    running.conduct(ledger, record, checked.offers)
+    assert len(ledger.events(record.run)) == before, "what has not changed is not written again"
+    newer = tuple(msgspec.structs.replace(offer, usd_per_hour=offer.usd_per_hour + 0.01) for offer in checked.offers)
+    running.conduct(ledger, record, newer)
+    assert seen[-1].offers == (*checked.offers, *newer) and seen[-1].first_offer == len(checked.offers)
+    assert isinstance(ledger.events(record.run)[-1], ev.Reoffered)
+
+
+def test_what_cannot_be_planned_again_goes_on_as_it_was_begun(
+    job: Job, checked: Checked, begun: tuple[Ledger, RunRecord], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nothing(*_: object, **__: object) -> Plan:
+        raise NoOfferFits("no offer can do this job for $4.00")
+
+    monkeypatch.setattr(renting, "rentable", nothing)
+    again = begin.preflight(job)
+    assert again.offers == checked.offers and again.plan is None
+    assert "not planned again: no offer can do this job" in capsys.readouterr().err
+
+
+def test_a_command_that_allows_less_than_the_run_it_would_go_on_with_is_refused(job: Job, begun: tuple[Ledger, RunRecord]) -> None:
+    less = dataclasses.replace(job, spec=dataclasses.replace(job.spec, limits=dataclasses.replace(job.spec.limits, budget_usd=3.0)))
+    with pytest.raises(UsageProblem, match=r"may cost \$5.00; this command allows \$3.00") as error:
+        begin.preflight(less)
+    assert error.value.charged == "nothing" and "cloudtune stop" in (error.value.hint or "")
