@@ -70,22 +70,27 @@ def planned(
     refresh_notes = () if offline else _refreshed(bounds, moment)
     found = market(cache_dir() / "offers", lambda cloud, region: in_place(bounds.infra, cloud, region))
     free, missing = _free()
+    missing = missing if in_place(bounds.infra, "local", "") else ()
     factors, doubt = (pace, ()) if pace is not None else learned(job)
     try:
         ranking = rank((*free, *own, *found.offers), facts, bounds, rules, factors)
     except EstimateProblem as error:
-        raise UsageProblem(error.message, hint=error.hint) from error
+        raise UsageProblem(
+            error.message, hint=error.hint or "cloudtune offers -o json names every card, such as RTX4090, L4, A100-80GB"
+        ) from error
     ranking = Ranking(
-        ranked=tuple(_of_all(r, share) for r in ranking.ranked), rejected=(*missing, *ranking.rejected, *_never_on_sale(found))
+        ranked=tuple(_of_all(r, share) for r in ranking.ranked), rejected=(*missing, *ranking.rejected, *_never_on_sale(found, bounds))
     )
     if not ranking.ranked:
+        if strange := _unheard_of(bounds, found, (*free, *own)):
+            raise UsageProblem("; ".join(strange), hint="cloudtune offers lists the clouds; --infra also takes local, kaggle and slurm")
         raise _none_fits(ranking, bounds)
     ranked_offers = tuple(r.offer for r in ranking.ranked)
     return make_plan(
         job_fingerprint=_job_fingerprint(job, facts), made_at=moment, live=bool(found.refreshed), facts=facts, limits=bounds, policy=rules,
         ranking=ranking, job=fingerprint(job, rows), unchecked=(*unchecked, *_unchecked(ranked_offers), *quota_doubt),
         warnings=(*doubt, *refresh_notes, *found.warnings, *_doubts(found),
-                  *age_warnings(ranked_offers, moment), *_strange_credits(bounds, found, own)),
+                  *age_warnings(ranked_offers, moment), *_unheard_of(bounds, found, (*free, *own)), *_strange_credits(bounds, found, own)),
     )  # fmt: skip
 
 
@@ -162,8 +167,26 @@ def _free() -> tuple[tuple[Offer, ...], tuple[Rejected, ...]]:
     return offers, () if here is not None else (Rejected(title="local $0", reason=why),)
 
 
-def _never_on_sale(found: Market) -> tuple[Rejected, ...]:
-    out = [Rejected(title=title, reason=why) for title, why in found.left_out]
+def _unheard_of(bounds: Limits, found: Market, besides: tuple[Offer, ...]) -> tuple[str, ...]:
+    """Places asked for that nothing is known of: misspelt, or nothing is on sale there at all."""
+    known = (
+        {o.cloud for o in (*found.offers, *besides)}
+        | {title.split(" ")[0] for title, _ in found.left_out}
+        | {"local", "kaggle", "slurm", "*"}
+    )
+    missing = [place for place in bounds.infra if place.split("/")[0] not in known]
+    if not missing:
+        return ()
+    from orchestrator.backends.offers.snapshot import snapshot_offers  # all of them: a region may be wrong, and the cloud right
+
+    known |= {offer.cloud for offer in snapshot_offers()}
+    return tuple(f"nothing is known of a place called {place}" for place in missing if place.split("/")[0] not in known)
+
+
+def _never_on_sale(found: Market, bounds: Limits) -> tuple[Rejected, ...]:
+    """What is left out of the price lists, at the places asked for, and the prices that are not believed."""
+    asked = {place.split("/")[0] for place in bounds.infra}
+    out = [Rejected(title=title, reason=why) for title, why in found.left_out if not asked or asked & {"*", title.split(" ")[0]}]
     return (*out, *(Rejected(title=q.title, reason=f"{q.why} ({q.where})") for q in found.quarantined))
 
 
@@ -229,7 +252,7 @@ def _none_fits(ranking: Ranking, bounds: Limits) -> NoOfferFits:
         )
     reasons: dict[str, int] = {}
     for item in ranking.rejected:
-        key = item.reason.split(":")[0]
+        key = item.reason.split(": ")[0]
         reasons[key] = reasons.get(key, 0) + 1
     listed = "; ".join(f"{count}× {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:4])
     return NoOfferFits(

@@ -85,7 +85,17 @@ def _struck_since(path: Path) -> bool:
     return strikes.is_file() and strikes.stat().st_mtime_ns > path.stat().st_mtime_ns
 
 
-NO_NETWORK = "(is there a network? --offline does not ask)"
+NO_NETWORK = "(is there a network? plan --offline does not ask)"
+UNREACHABLE = 2  # sources in a row that cannot be reached: then the others are not asked
+
+
+def _said(error: OSError) -> str:
+    """Why a source could not be asked; a refusal of its own is no matter of the network."""
+    code = getattr(error, "code", None)
+    if isinstance(code, int):
+        return f"it answered {code} {getattr(error, 'reason', '')}".rstrip()
+    reason = getattr(error, "reason", error)
+    return f"{getattr(reason, 'strerror', None) or reason} {NO_NETWORK}"
 
 
 def refresh(folder: Path, cloud: str, now: float, *, deadline_s: float | None, get: Fetch = fetch) -> tuple[int, str | None]:
@@ -96,7 +106,7 @@ def refresh(folder: Path, cloud: str, now: float, *, deadline_s: float | None, g
     except BadAnswer as error:
         return 0, f"prices of {cloud} were not refreshed: {error}"
     except OSError as error:
-        return 0, f"prices of {cloud} were not refreshed: {error} {NO_NETWORK}"
+        return 0, f"prices of {cloud} were not refreshed: {_said(error)}"
     if not rows:
         return 0, f"prices of {cloud} were not refreshed: the answer holds no offer"
     write_prices(price_file(folder, cloud), rows)
@@ -131,6 +141,12 @@ def write_prices(path: Path, rows: Rows) -> None:
 
 
 def refresh_all(folder: Path, get: Fetch = fetch) -> dict[str, tuple[int, str | None]]:
-    """Every source in turn: (rows, problem) by cloud."""
-    now = time.time()
-    return {cloud: refresh(folder, cloud, now, deadline_s=None, get=get) for cloud in (*MARKETPLACES, *CATALOGS)}
+    """Every source in turn: (rows, problem) by cloud. Without a network the first two are tried, and the rest is not."""
+    now, found, lost = time.time(), dict[str, tuple[int, str | None]](), 0
+    for cloud in (*MARKETPLACES, *CATALOGS):
+        if lost == UNREACHABLE:
+            found["the others"] = (0, f"prices of the others were not refreshed: not asked, as nothing can be reached {NO_NETWORK}")
+            break
+        found[cloud] = refresh(folder, cloud, now, deadline_s=None, get=get)
+        lost = lost + 1 if (found[cloud][1] or "").endswith(NO_NETWORK) else 0
+    return found
