@@ -15,11 +15,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from orchestrator.backends.offers.hosts import HostRules
+from orchestrator.backends.offers.strikes import struck
 from orchestrator.backends.skypilot import notes, order
 from orchestrator.backends.skypilot.client import SkyClient, SkyError, as_error
 from orchestrator.backends.skypilot.notes import NOTES, SUFFIX
 from orchestrator.backends.skypilot.shell import Shell
-from orchestrator.ledger.paths import private
+from orchestrator.ledger.paths import private, state_dir
 from orchestrator.plan.offers import Offer
 from orchestrator.run.events import Instance
 from orchestrator.run.ports import Observer, PortError, Refused
@@ -133,12 +135,16 @@ class SkyRenter:
                 name=name,
                 task=asked,
                 idle_minutes=order.idle_minutes(timer_s),
-                order=order.variables(offer, self._tolerance, ends_at) | {NOTES: str(self._orders.notes(name))},
+                order=order.variables(offer, self._tolerance, self._hosts(offer), ends_at) | {NOTES: str(self._orders.notes(name))},
             )["request"]
         except SkyError as error:
             raise order.refusal(error) from error
         self._orders.write(name, request=request)
         return self._appears(cloud, name, request)
+
+    def _hosts(self, offer: Offer) -> HostRules:
+        """Which machines of a marketplace will do, by what is known now: one that failed a minute ago is not taken again."""
+        return HostRules(duration_s=max(HostRules.duration_s, self._bounds[1] or 0.0), struck=struck(state_dir(), offer.cloud, time.time()))
 
     def _appears(self, cloud: Reach, name: str, request: str) -> str:
         """Wait until the cloud lists the instance, or SkyPilot gives up."""
