@@ -16,7 +16,8 @@ from orchestrator.backends.offers.hosts import Host, HostRules, host_problem
 VAST_URL = "https://console.vast.ai"  # or what the variable VAST_URL says, as Vast's own client has it
 VAST_PATH = "/api/v0/bundles/"
 VAST_QUERY = {"rentable": {"eq": True}, "rented": {"eq": False}, "type": "on-demand", "limit": 3000, "order": [["dph_base", "asc"]]}
-RUNPOD_URL = "https://api.runpod.io/graphql"
+RUNPOD_URL = "https://api.runpod.io"  # or what RUNPOD_API_BASE_URL says, as RunPod's own client has it
+RUNPOD_PATH = "/graphql"
 RUNPOD_QUERY = {
     "query": "query { gpuTypes { displayName maxGpuCountSecureCloud securePrice secureSpotPrice "
     "lowestPrice(input: {gpuCount: 1, secureCloud: true}) { stockStatus } } }"
@@ -122,6 +123,7 @@ def _vast_gpu(name: str, ram_mib: float) -> str:
     return {"H100 NVL": "H100-NVL", "RTX 6000Ada": "RTX6000-Ada", "RTX PRO 6000 WS": "RTXPRO6000WS"}.get(plain, plain.replace(" ", ""))
 
 
+_RUNPOD_DISK_USD_PER_GB_MONTH = 0.10  # of a running pod, beside the price of its GPUs: docs.runpod.io/pods/pricing
 _RUNPOD_NAMES = {
     "A100 PCIe": "A100-80GB", "A100 SXM": "A100-80GB-SXM", "H100 PCIe": "H100", "H100 SXM": "H100-SXM", "H100 NVL": "H100-NVL",
     "H200 SXM": "H200-SXM", "B200": "B200", "L4": "L4", "L40": "L40", "L40S": "L40S", "A40": "A40", "A30": "A30", "RTX 3090": "RTX3090",
@@ -132,7 +134,8 @@ _RUNPOD_NAMES = {
 
 
 def runpod_rows(answer: bytes, today: str) -> Rows:
-    """A row a GPU and count of the secure cloud that is in stock, under SkyPilot's names."""
+    """A row a GPU and count of the secure cloud that is in stock, under SkyPilot's names; the rate with the disk that a job orders."""
+    disk = _DISK_GB * _RUNPOD_DISK_USD_PER_GB_MONTH / _HOURS_A_MONTH
     document = _json(answer, "runpod")
     try:
         rows = []
@@ -142,10 +145,9 @@ def runpod_rows(answer: bytes, today: str) -> Rows:
             if name is None or not gpu.get("securePrice") or stock is None:
                 continue
             for count in range(1, int(gpu.get("maxGpuCountSecureCloud") or 0) + 1):
-                spot = (gpu.get("secureSpotPrice") or 0.0) * count
-                rows.append(
-                    _row("runpod", "", f"{count}x_{name}_SECURE", name, count, gpu["securePrice"] * count, spot, today, "runpod.io, live")
-                )
+                spot = round(gpu["secureSpotPrice"] * count + disk, 5) if gpu.get("secureSpotPrice") else 0.0
+                rate = round(gpu["securePrice"] * count + disk, 5)
+                rows.append(_row("runpod", "", f"{count}x_{name}_SECURE", name, count, rate, spot, today, "runpod.io, live"))
     except (KeyError, TypeError, ValueError) as error:
         raise BadAnswer(f"runpod answered in another form than it used to: {error!r}") from error
     return rows

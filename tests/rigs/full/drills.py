@@ -133,12 +133,18 @@ class Desk(RentingDesk):
 
 
 @contextmanager
-def slowed(module: str, share: float) -> Iterator[None]:
-    """While the block lasts, every ``python -m MODULE …`` of this machine and of its instances stands still for this share of the time."""
+def slowed(rig: VastRig, module: str, share: float) -> Iterator[None]:
+    """While the block lasts, every ``python -m MODULE …`` in the rig's instances stands still for this share of the time."""
     over = threading.Event()
 
     def running() -> list[psutil.Process]:
-        return [one for one in psutil.process_iter(["cmdline"]) if f" -m {module}" in " ".join(one.info["cmdline"] or [])]
+        ours = [one for one in psutil.process_iter(["cmdline"]) if f" -m {module}" in " ".join(one.info["cmdline"] or [])]
+        return [one for one in ours if str(rig.folder) in mounts(one.pid)]
+
+    def mounts(pid: int) -> str:
+        with suppress(OSError):
+            return Path(f"/proc/{pid}/mountinfo").read_text()
+        return ""
 
     def slow() -> None:
         while not over.is_set():

@@ -106,12 +106,13 @@ def test_two_runs_begin_at_once(rig: VastRig, tmp_path: Path, tiny_model: Path, 
 CLOSING = {"save_reserve_s": 10.0, "pull_reserve_s": 10.0, "teardown_reserve_s": 10.0, "useful_s": 10.0, "timer_granularity_s": 15.0}
 
 
+@pytest.mark.timeout(720)
 def test_the_cap_is_hit_in_mid_training(rig: VastRig, tmp_path: Path, tiny_model: Path, record_property: Record) -> None:
     """The plan expected to finish; the machine is fifty times slower. Seven minutes, because a plan allows for a slow start."""
     rig.offers = [replace(offer, dph_base=36.0, min_bid=36.0) for offer in rig.offers]  # a cent a second
     desk = Desk(rig, tmp_path, tiny_model, epochs=100, save_steps=5)
     desk.bounds = SHORT | CLOSING | {"unread_rate_factor": 1.0, "start_s": 20.0}
-    with slowed("trainer", share=0.98):
+    with slowed(rig, "trainer", share=0.98):
         process = desk.run(budget=4.4)
         desk.ended(process, 4, 600.0)
     document = settled(desk, record_property, cap_usd=4.4, adapter=bool(desk.now().adapter))

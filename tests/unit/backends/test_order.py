@@ -33,7 +33,7 @@ def test_a_pod_may_be_anywhere_unless_the_offer_names_a_country_and_its_end_is_a
     assert (asked["resources"]["region"], asked["resources"]["zone"]) == ("anywhere", "anywhere") and "config" not in asked
     there = order.task(msgspec.structs.replace(pod, region="CA"), "ct-0a1b2c-00000001-1", 16.2, 2400.0)
     assert (there["resources"]["region"], there["resources"]["zone"]) == ("CA", "anywhere")
-    assert order.variables(pod, 0.0, 1_800_000_000.5)[order.ENDS_AT] == "1800000000.5"
+    assert order.variables(pod, 0.0, HostRules(), 1_800_000_000.5)[order.ENDS_AT] == "1800000000.5"
 
 
 def test_a_slurm_offer_names_its_partition() -> None:

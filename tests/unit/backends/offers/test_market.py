@@ -139,7 +139,7 @@ def test_runpod_and_catalogs_are_read_under_skypilots_names() -> None:
              {"displayName": "H100 SXM", "maxGpuCountSecureCloud": 8, "securePrice": 2.99, "lowestPrice": {"stockStatus": None}},
              {"displayName": "Unheard", "securePrice": 1.0}]  # fmt: skip
     rows = runpod_rows(json.dumps({"data": {"gpuTypes": types}}).encode(), "2026-11-24")
-    assert [(r[2], r[4], r[6]) for r in rows] == [("1x_RTX4090_SECURE", "1", "0.69"), ("2x_RTX4090_SECURE", "2", "1.38")]
+    assert [(r[2], r[4], r[6]) for r in rows] == [("1x_RTX4090_SECURE", "1", "0.69889"), ("2x_RTX4090_SECURE", "2", "1.38889")]
     catalog = b"InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\ng6.xlarge,L4,1.0,4,16,0.8,us-east-1,,0.0\nm5,,,4,16,0.1,us-east-1,,\n"
     assert [(r[2], r[3], r[6], r[7]) for r in catalog_rows(catalog, "aws", "2026-11-24")] == [("g6.xlarge", "L4", "0.8", "")]
 
@@ -185,7 +185,7 @@ def test_runpods_answer_as_gpuhunt_and_skypilot_read_it() -> None:
               "lowestPrice": stock | {"stockStatus": None}},
              {"id": "unknown", "displayName": "unknown", "maxGpuCountSecureCloud": None, "securePrice": None, "lowestPrice": None}]  # fmt: skip
     rows = runpod_rows(json.dumps({"data": {"gpuTypes": types}}).encode(), "2026-11-24")
-    assert [(r[2], r[3], r[6], r[7]) for r in rows] == [("1x_RTXPRO6000_SECURE", "RTXPRO6000", "1.79", "")], (
+    assert [(r[2], r[3], r[6], r[7]) for r in rows] == [("1x_RTXPRO6000_SECURE", "RTXPRO6000", "1.79889", "")], (
         "what is not in stock is not on sale"
     )
     with pytest.raises(BadAnswer):
