@@ -24,7 +24,7 @@ from orchestrator.data.measure import Measurer
 from orchestrator.data.prepare import Located, Prepared
 from orchestrator.data.report import Report
 from orchestrator.data.sources import find_sources
-from orchestrator.data.tokenizer import Encoder, TokenizerFiles
+from orchestrator.data.tokenizer import Disagreement, Encoder, TokenizerFiles
 from orchestrator.errors import DataProblem
 from orchestrator.ledger.paths import cache_dir, private
 from orchestrator.spec.jobspec import Job
@@ -44,14 +44,33 @@ def examine(
     located: Located | None = None,
     on_bytes: Callable[[int], None] = lambda count: None,
     dropped: Dropped | None = None,
+    again: Callable[[], None] = lambda: None,
 ) -> Report:
-    """The report on a job's data, kept or made now. With ``dropped`` it is always made. Raises DataProblem or UsageProblem."""
+    """The report on a job's data, kept or made now. With ``dropped`` it is always made. Raises DataProblem or UsageProblem.
+
+    ``again`` is called when the pass begins anew, because the quick tokenizer was found wrong: what was dropped so far is void.
+    """
     files, place = _key(job, offline=offline, located=located)
     kept = _load(place) if dropped is None else None
     if kept is not None:
         return kept
-    measurer = Measurer(spec=job.spec, encoder=Encoder(files)) if isinstance(files, TokenizerFiles) else None
-    report = check_data(job, located=located, measurer=measurer, on_bytes=on_bytes, dropped=dropped)
+    measurer = Measurer(spec=job.spec, encoder=Encoder(files, hurry=True)) if isinstance(files, TokenizerFiles) else None
+    read = 0
+
+    def counted(count: int) -> None:
+        nonlocal read
+        read += count
+        on_bytes(count)
+
+    try:
+        report = check_data(job, located=located, measurer=measurer, on_bytes=counted, dropped=dropped)
+    except Disagreement:
+        on_bytes(-read)
+        again()
+        assert isinstance(files, TokenizerFiles)
+        measurer = Measurer(spec=job.spec, encoder=Encoder(files))
+        report = check_data(job, located=located, measurer=measurer, on_bytes=on_bytes, dropped=dropped)
+        report.notes.append("fastokens gave other tokens than the model's own tokenizer, so that all were counted again without it")
     report.tokenizer = report.tokenizer or (files.source if isinstance(files, TokenizerFiles) else files)
     _keep(place, report)
     return report

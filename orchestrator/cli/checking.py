@@ -40,9 +40,14 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
             if handle is not None:
                 handle.write(json.dumps({"file": file, "line": line, "kind": kind, "why": why}) + "\n")
 
+        def again() -> None:
+            if handle is not None:
+                handle.seek(0)
+                handle.truncate()
+
         located = locate(job, offline=offline)
         on_bytes = stack.enter_context(reading_bar(located))
-        report = examine(job, offline=offline, located=located, on_bytes=on_bytes, dropped=dropped if drops else None)
+        report = examine(job, offline=offline, located=located, on_bytes=on_bytes, dropped=dropped if drops else None, again=again)
     unchecked = [
         "the model's access" if offline else "",
         "" if report.counted else f"the number of tokens, and the loss mask: {report.tokenizer}",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from orchestrator.data.kinds import Canonical
+from orchestrator.data.quick import Ids
 from orchestrator.data.tokenizer import Encoder
 from orchestrator.errors import DataProblem
 from orchestrator.spec.jobspec import JobSpec
@@ -110,8 +110,8 @@ class Measurer:
         for text, found in zip(texts, self.encoder.batch(texts, special=True), strict=True):
             length, first = len(found), []
             if bos is not None and bos in text[: len(bos) + 64]:
-                first = found.ids[:2]
-            if text and (closes or (eos is not None and eos in text)) and length and found.ids[-1] == self.encoder.eos_id:
+                first = list(found[:2])
+            if text and (closes or (eos is not None and eos in text)) and length and found[-1] == self.encoder.eos_id:
                 length -= 1
             out.append((length, first))
         return out
@@ -124,7 +124,7 @@ class Measurer:
     def _classified(self, rows: Sequence[Canonical]) -> list[Measured]:
         out, bos = [], self.encoder.bos
         for row, found in zip(rows, self.encoder.batch([row["text"] for row in rows], special=True), strict=True):
-            fault = self._doubled(found.ids[:2]) if bos is not None and bos in row["text"][: len(bos) + 64] else None
+            fault = self._doubled(list(found[:2])) if bos is not None and bos in row["text"][: len(bos) + 64] else None
             out.append(Measured(full=len(found), kept=min(len(found), self.max_length), learns=len(found) > 0, fault=fault))
         return out
 
@@ -191,9 +191,9 @@ class Measurer:
                 out.append(self._chat(rows[number], texts[number], spans[number], found))
         return out
 
-    def _chat(self, row: Canonical, text: str, spans: list[tuple[int, int]], found: Any) -> Measured:
+    def _chat(self, row: Canonical, text: str, spans: list[tuple[int, int]], found: Ids) -> Measured:
         length, bos = len(found), self.encoder.bos
-        fault = self._doubled(found.ids[:2]) if bos is not None and bos in text[: len(bos) + 64] else None
+        fault = self._doubled(list(found[:2])) if bos is not None and bos in text[: len(bos) + 64] else None
         if row["messages"][-1]["role"] == "assistant" and 1 < length <= self.max_length and spans[-1][0] < spans[-1][1]:
             return Measured(full=length, kept=length, fault=fault)  # the last answer is whole, and so is its end
         labels, offsets = self._chat_mask(text, spans).labels, self.encoder.with_offsets(text)[1]
