@@ -87,7 +87,7 @@ class _Checker:
                 self._fault(found.file, found.line, _kind(shape, found, error), error.message)
                 continue
             self.waiting.append((Row(file=found.file, line=found.line, values={}), canonical))
-            self.characters += sum(map(len, map(str, canonical.values())))
+            self.characters += _characters(canonical)
             if len(self.waiting) >= BATCH_ROWS or self.characters >= BATCH_CHARS:
                 self._flush(held_out=held_out)
         self._flush(held_out=held_out)
@@ -173,6 +173,12 @@ class _Checker:
             report.add(
                 "stop token never learned", f"{self.first_place}: in this and every other row the answer's end is cut at max_length {limit}"
             )
+
+
+def _characters(row: Canonical) -> int:
+    """About how long a row is."""
+    turns = row.get("messages")
+    return sum(len(turn["content"]) for turn in turns) if isinstance(turns, list) else sum(len(str(value)) for value in row.values())
 
 
 def _spaces(row: Canonical) -> int:

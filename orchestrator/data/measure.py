@@ -196,7 +196,8 @@ class Measurer:
         fault = self._doubled(list(found[:2])) if bos is not None and bos in text[: len(bos) + 64] else None
         if row["messages"][-1]["role"] == "assistant" and 1 < length <= self.max_length and spans[-1][0] < spans[-1][1]:
             return Measured(full=length, kept=length, fault=fault)  # the last answer is whole, and so is its end
-        labels, offsets = self._chat_mask(text, spans).labels, self.encoder.with_offsets(text)[1]
+        ids, offsets = self.encoder.with_offsets(text)
+        labels = self._chat_labels(ids, offsets, spans)
         seen = offsets[: self.max_length][-1][1] if offsets else 0
         return Measured(
             full=length,
@@ -206,15 +207,17 @@ class Measurer:
             fault=fault,
         )
 
-    def _chat_mask(self, text: str, spans: list[tuple[int, int]]) -> Masked:
-        ids, offsets = self.encoder.with_offsets(text)
-        ids = ids[: self.max_length]
+    def _chat_labels(self, ids: list[int], offsets: list[tuple[int, int]], spans: list[tuple[int, int]]) -> list[int]:
         everything = self.spec.training.train_on_prompt
         labels = [
             token if everything or any(start <= at[0] < end for start, end in spans) else IGNORED
-            for token, at in zip(ids, offsets, strict=False)
+            for token, at in zip(ids[: self.max_length], offsets, strict=False)
         ]
-        return Masked(ids=ids, labels=[IGNORED, *labels[1:]])
+        return [IGNORED, *labels[1:]]
+
+    def _chat_mask(self, text: str, spans: list[tuple[int, int]]) -> Masked:
+        ids, offsets = self.encoder.with_offsets(text)
+        return Masked(ids=ids[: self.max_length], labels=self._chat_labels(ids, offsets, spans))
 
     def mask(self, row: Canonical) -> Masked:
         """The tokens of one row and which of them carry loss. For a classification, which learns a label, none do."""

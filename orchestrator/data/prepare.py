@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.data.readers import BadRow, Reading, Row, scan
 from orchestrator.data.shape import Canonical, Shape, shape_of
@@ -114,7 +115,7 @@ def convert_row(shape: Shape, row: Row) -> Canonical:
     place = row.place
     canonical = shape.convert(row.values, place)
     try:
-        json.dumps(canonical, ensure_ascii=False).encode()
+        msgspec.json.encode(canonical)
     except UnicodeEncodeError as error:
         raise DataProblem(f"{place}: half of a character (a lone surrogate) is not text") from error
     return canonical

@@ -7,18 +7,46 @@ them. A text that it refuses is left to ``tokenizers``. What is checked while ro
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 Ids = Sequence[int]
 _CONTRACTED = ("I'm", "you'Re", "WE'LL", "it'S", "he'd've", "don't", "'tis", "o''clock", "l'été", "James’s")
-_BLANKS = (" ", "  ", "   ", "\t", "\n", "\r\n", "\n\n", " \n ", "\t\t\n", "\u00a0", "\u2003", "\u3000", "\u2028", "\x85", "\x0b", "\x0c", "\x1c")
+_BLANKS = (
+    " ",
+    "  ",
+    "   ",
+    "\t",
+    "\n",
+    "\r\n",
+    "\n\n",
+    " \n ",
+    "\t\t\n",
+    "\u00a0",
+    "\u2003",
+    "\u3000",
+    "\u2028",
+    "\x85",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+)
 _NUMBERS = ("7", "42", "123", "1234567", "3.14159", "1,000,000", "٣٤٥", "½", "x²", "Ⅷ", "1st", "0xFF")
 _WORDS = (
-    "The", "quick", "naïve", "cafe\u0301", "Straße", "İstanbul", "ſharp", "ǅ", "日本語の文章", "ひらがな", "한국어", "اللغة العربية", "हिन्दी",
-    "Привет", "ไทย", "🙂", "👩‍👩‍👧", "\u200b", "\ufeff", "\U0001d400", "\U000e0001", "\U00040000", "\x00", "\x04", "CamelCase", "snake_case", "aaaaaaaaaaaa",
+    "The", "quick", "naïve", "cafe\u0301", "Straße", "İstanbul", "ſharp", "ǅ", "日本語の文章", "ひらがな", "한국어", "اللغة العربية",
+    "हिन्दी", "Привет", "ไทย", "🙂", "👩‍👩‍👧", "\u200b", "\ufeff", "\U0001d400", "\U000e0001", "\U00040000", "\x00", "\x04",
+    "CamelCase", "snake_case", "aaaaaaaaaaaa",
 )  # fmt: skip
 _MARKS = ("!!!", "...", "():", "{", "}", "->", "--", "//", "_", "<|", "|>", "</s>", "<s>", '"', "''", "#", "$", "\\n", "=====")
+_LEADS = {
+    lead: (bounds[0], bounds[-1])
+    for lead in range(0xC2, 0xF5)
+    if (bounds := [(lead & 0x1F) << 6, ((lead & 0x1F) << 6) | 0x3F] if lead < 0xE0
+        else [max(0x800, (lead & 0xF) << 12), ((lead & 0xF) << 12) | (0xFFF if lead != 0xED else 0x7FF)] if lead < 0xF0
+        else [max(0x10000, (lead & 7) << 18), min(0x10FFFF, ((lead & 7) << 18) | 0x3FFFF)])
+}  # fmt: skip
 LONG_CHARS = 70_000  # long texts are split between threads
 
 
@@ -27,6 +55,17 @@ class Quick:
 
     def __init__(self, core: Any) -> None:
         self._core = core
+        self._refused = self._probed()
+
+    def _probed(self) -> re.Pattern[str] | None:
+        """Characters that it refuses whatever is around them: some vocabularies lack the tokens of rare bytes."""
+        found = [chr(number) for number in range(128) if self._flat([chr(number)], special=False) is None]
+        ranges = [re.escape(character) for character in found]
+        for lead in range(0xC2, 0xF5):  # the first byte of a character in UTF-8 decides
+            low, high = _LEADS[lead]
+            if self._flat([chr(low)], special=False) is None and self._flat([chr(high)], special=False) is None:
+                ranges.append(f"{chr(low)}-{chr(high)}")
+        return re.compile(f"[{''.join(ranges)}]") if ranges else None
 
     def batch(self, texts: list[str], *, special: bool) -> list[Ids | None]:
         """The ids of each text; None where it refuses one, as for a byte that the vocabulary has no token for."""
@@ -35,6 +74,13 @@ class Quick:
             return list(found)
         if len(texts) == 1:
             return [None]
+        if self._refused is not None:
+            plain = [place for place, text in enumerate(texts) if self._refused.search(text) is None]
+            if len(plain) < len(texts):
+                out: list[Ids | None] = [None] * len(texts)
+                for place, ids in zip(plain, self.batch([texts[place] for place in plain], special=special), strict=True):
+                    out[place] = ids
+                return out
         half = len(texts) // 2
         return self.batch(texts[:half], special=special) + self.batch(texts[half:], special=special)
 
@@ -46,7 +92,7 @@ class Quick:
         except (ValueError, RuntimeError, OverflowError):
             return None
         numbers, places = memoryview(ids).cast("I"), memoryview(ends).cast("Q").tolist()
-        return [numbers[start:end] for start, end in zip(places, places[1:], strict=False)]
+        return [numbers[start:end] for start, end in itertools.pairwise(places)]
 
 
 def quick(document: str, slow: Any, added: Sequence[str]) -> Quick | None:

@@ -12,7 +12,7 @@ from orchestrator.data.chat import ChatTemplate
 from orchestrator.data.quick import Ids, quick
 from orchestrator.errors import DataProblem
 
-LOOKED_AT = 2  # texts of every batch that both tokenizers encode, when the quick one is used
+LOOKED_AT = 1  # text of every batch that both tokenizers encode, when the quick one is used
 _WORDS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
