@@ -1,6 +1,6 @@
 """The check of a job's data that ``check``, ``plan`` and ``run`` share, kept by what it depends on so that it is made once.
 
-A report is found again by the files' names, sizes, times and both ends, the tokenizer, and the settings that decide what a
+A report is found again by the files' names and the hash of all that they hold, the tokenizer, and the settings that decide what a
 row becomes. Must not be wrong when it is found: what cannot be read again is made again.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.backends.content import Contents, identify
 from orchestrator.backends.vocabulary import find_tokenizer
 from orchestrator.data import report as reports
 from orchestrator.data.check import Dropped, check_data
@@ -23,16 +24,15 @@ from orchestrator.data.kinds import Canonical, estimated_tokens
 from orchestrator.data.measure import Measurer
 from orchestrator.data.prepare import Located, Prepared
 from orchestrator.data.report import Report
-from orchestrator.data.sources import find_sources
+from orchestrator.data.sources import Source
 from orchestrator.data.tokenizer import Disagreement, Encoder, TokenizerFiles
 from orchestrator.errors import DataProblem
 from orchestrator.ledger.paths import cache_dir, private
 from orchestrator.spec.jobspec import Job
 from trainer.contract import write_atomically
 
-VERSION = 2  # of a kept report; another one is made again
+VERSION = 3  # of a kept report; another one is made again
 KEEP = 40  # reports; the oldest go
-END_BYTES = 1 << 20
 SAMPLE_ROWS = 2000  # that plan counts when nothing was checked before: a second at most
 NEXT = "cloudtune check shows all of it; mend the rows, or dataset.drop_bad_rows: true leaves them out"
 
@@ -50,8 +50,10 @@ def examine(
 
     ``again`` is called when the pass begins anew, because the quick tokenizer was found wrong: what was dropped so far is void.
     """
-    files, place = _key(job, offline=offline, located=located)
-    kept = _load(place) if dropped is None else None
+    files, sources = find_tokenizer(job, offline=offline), _sources(job, located)
+    before = _identities(sources)
+    place = _place(job, files, sources, quickly=False)
+    kept = _load(place) if dropped is None and place is not None else None
     if kept is not None:
         return kept
     measurer = Measurer(spec=job.spec, encoder=Encoder(files, hurry=True)) if isinstance(files, TokenizerFiles) else None
@@ -72,13 +74,15 @@ def examine(
         report = check_data(job, located=located, measurer=measurer, on_bytes=on_bytes, dropped=dropped)
         report.notes.append("fastokens gave other tokens than the model's own tokenizer, so that all were counted again without it")
     report.tokenizer = report.tokenizer or (files.source if isinstance(files, TokenizerFiles) else files)
-    _keep(place, report)
+    if place is not None and _identities(sources) == before:  # else it is not known of which content the report is
+        _keep(place, report)
     return report
 
 
 def kept_report(job: Job, *, offline: bool, located: Located | None = None) -> Report | None:
-    """The report, if the very same data was checked before."""
-    return _load(_key(job, offline=offline, located=located)[1])
+    """The report, if the very same data was checked before; large files are not read for it."""
+    place = _place(job, find_tokenizer(job, offline=offline), _sources(job, located), quickly=True)
+    return None if place is None else _load(place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,22 +144,32 @@ def refuse_failed(report: Report, job: Job) -> None:
     raise DataProblem(report.first[kind] + (f" ({count} × {kind}" + (f", {more} other faults)" if more else ")")), hint=NEXT)
 
 
-def _key(job: Job, *, offline: bool, located: Located | None) -> tuple[TokenizerFiles | str, Path]:
-    files = find_tokenizer(job, offline=offline)
+def _sources(job: Job, located: Located | None) -> list[Source]:
     places = located or Located.beside(job)
+    return [*places.sources(held_out=False), *places.sources(held_out=True)]
+
+
+def _identities(sources: list[Source]) -> list[list[int]]:
+    try:
+        return [identify(source.path) for source in sources]
+    except OSError:
+        return []
+
+
+def _place(job: Job, files: TokenizerFiles | str, sources: list[Source], *, quickly: bool) -> Path | None:
+    """Where the report on this very content is kept; None when the content cannot be known, or not quickly."""
     spec: dict[str, Any] = msgspec.to_builtins(job.spec)
     training = {name: spec["training"][name] for name in ("max_length", "train_on_prompt")}
     digest = hashlib.sha256(json.dumps([VERSION, spec["task"], spec["dataset"], training, job.spec.model], sort_keys=True).encode())
     digest.update((files.digest if isinstance(files, TokenizerFiles) else files).encode())
-    for path in (places.train, places.held_out):
-        for source in [] if path is None else find_sources(path, root=places.root):
-            stat = source.path.stat()
-            digest.update(json.dumps([source.name, source.size_bytes, stat.st_size, stat.st_mtime_ns]).encode())
-            with open(source.path, "rb") as handle:
-                digest.update(handle.read(END_BYTES))
-                handle.seek(max(0, stat.st_size - END_BYTES))
-                digest.update(handle.read(END_BYTES))
-    return files, cache_dir() / "reports" / f"{digest.hexdigest()}.json"
+    try:
+        contents = Contents().of((source.path for source in sources), quickly=quickly)
+    except OSError:
+        return None
+    if contents is None:
+        return None
+    digest.update(json.dumps([(source.name, contents[source.path]) for source in sources]).encode())
+    return cache_dir() / "reports" / f"{digest.hexdigest()}.json"
 
 
 def _load(place: Path) -> Report | None:
