@@ -93,6 +93,7 @@ class Counted:
     held_out: Sequence[int]
     exact: bool
     how: str  # for a person
+    measured: Sequence[int]  # of the rows to train on, those whose own length is known
 
 
 def count(job: Job, prepared: Prepared, *, offline: bool, located: Located | None = None) -> Counted:
@@ -100,20 +101,20 @@ def count(job: Job, prepared: Prepared, *, offline: bool, located: Located | Non
     found = kept_report(job, offline=offline, located=located)
     chosen = _chosen(found, prepared) if found is not None and found.counted else None
     if chosen is not None:
-        return Counted(train=chosen[0], held_out=chosen[1], exact=True, how="token counts: counted")
+        return Counted(train=chosen[0], held_out=chosen[1], exact=True, how="token counts: counted", measured=chosen[0])
     files = find_tokenizer(job, offline=offline)
     limit = job.spec.training.max_length
     if isinstance(files, TokenizerFiles):
         try:
             measurer = Measurer(spec=job.spec, encoder=Encoder(files))
-            lengths = [_sampled(measurer, rows) for rows in (prepared.train, prepared.held_out)]
+            (train, some), (held, _) = (_sampled(measurer, rows) for rows in (prepared.train, prepared.held_out))
             exact = all(len(rows) <= SAMPLE_ROWS for rows in (prepared.train, prepared.held_out))
             how = "counted" if exact else f"from {SAMPLE_ROWS:,} rows; cloudtune check counts all of them"
-            return Counted(train=lengths[0], held_out=lengths[1], exact=exact, how=f"token counts: {how}")
+            return Counted(train=train, held_out=held, exact=exact, how=f"token counts: {how}", measured=some)
         except DataProblem as error:
             files = error.message
     train, held = ([min(limit, estimated_tokens(row)) for row in rows] for rows in (prepared.train, prepared.held_out))
-    return Counted(train=train, held_out=held, exact=False, how=f"token counts: estimated from characters, because {files}")
+    return Counted(train=train, held_out=held, exact=False, how=f"token counts: estimated from characters, because {files}", measured=train)
 
 
 def _chosen(report: Report, prepared: Prepared) -> tuple[list[int], list[int]] | None:
@@ -128,11 +129,11 @@ def _chosen(report: Report, prepared: Prepared) -> tuple[list[int], list[int]] |
     return [kept[number] for number in train], [held_from[number] for number in held]
 
 
-def _sampled(measurer: Measurer, rows: Sequence[Canonical]) -> list[int]:
-    """The lengths of all rows, those that were not measured by the mean of those that were."""
+def _sampled(measurer: Measurer, rows: Sequence[Canonical]) -> tuple[list[int], list[int]]:
+    """(the lengths of all rows, those that were not measured by the mean of those that were; the lengths that were measured)."""
     some = rows if len(rows) <= SAMPLE_ROWS else random.Random(0).sample(rows, SAMPLE_ROWS)  # noqa: S311 - a sample, not a secret
     found = [measured.kept for measured in measurer.measure(some)]
-    return found if len(found) == len(rows) else [round(sum(found) / max(1, len(found)))] * len(rows)
+    return found if len(found) == len(rows) else [round(sum(found) / max(1, len(found)))] * len(rows), found
 
 
 def refuse_failed(report: Report, job: Job) -> None:
