@@ -139,7 +139,7 @@ def tokens_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[Tokens, i
     """(tokens trained, tokens scored before and after, how they were counted). The one place that counts."""
     counted, spec = count(job, prepared, offline=offline, located=locate(job, offline=offline)), job.spec
     passes = (2 if spec.evaluation.before else 1) if prepared.held_out else 0
-    return tokens_of_lengths(spec, counted.train), sum(counted.held_out) * passes, counted
+    return tokens_of_lengths(spec, counted.train, counted.measured), sum(counted.held_out) * passes, counted
 
 
 def facts_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[JobFacts, tuple[str, ...]]:
@@ -148,7 +148,7 @@ def facts_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[JobFacts, 
         workload = workload_of(job.spec, shape_of_model(job, offline=offline), labels=len(prepared.labels))
     tokens, scored, counted = tokens_of(job, prepared, offline=offline)
     facts = JobFacts(workload=workload, tokens=max(1, tokens.total), mean_length=tokens.mean_length, evaluated_tokens=scored,
-                     save_steps=job.spec.training.save_steps, counted=counted.exact)  # fmt: skip
+                     save_steps=job.spec.training.save_steps, counted=counted.exact, padding=tokens.padding)  # fmt: skip
     return facts, () if counted.exact else (counted.how,)
 
 
