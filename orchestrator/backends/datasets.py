@@ -30,12 +30,21 @@ def locate(job: Job, *, offline: bool) -> Located:
     """Where the job's dataset lies on this machine, downloaded first when it lies elsewhere and nothing here has its name."""
     data = job.spec.dataset
     beside = Located.beside(job)
-    if data.path.startswith("kaggle:"):
-        return Located(train=_kaggle(data.path, offline=offline), held_out=beside.held_out)
-    if _exists(beside.train) or not HUB_ID.match(data.path) or Path(data.path).suffix.lower() in (*KINDS, ".zip", ".gz"):
-        return beside
-    folder = _hub(data.path, offline=offline)
-    return Located(train=folder, held_out=beside.held_out, root=folder.parent.parent)  # its files are links to the blobs beside it
+    train, root = _place(data.path, beside.train, offline=offline)
+    if data.eval_path is None or beside.held_out is None:
+        return Located(train=train, root=root)
+    held_out, held_root = _place(data.eval_path, beside.held_out, offline=offline)
+    return Located(train=train, root=root, held_out=held_out, held_root=held_root)
+
+
+def _place(name: str, beside: Path, *, offline: bool) -> tuple[Path, Path | None]:
+    """(where one dataset lies, how far its links may lead): a Kaggle path, what has its name beside the job file, or a Hub id."""
+    if name.startswith("kaggle:"):
+        return _kaggle(name, offline=offline), None
+    if _exists(beside) or not HUB_ID.match(name) or Path(name).suffix.lower() in (*KINDS, ".zip", ".gz"):
+        return beside, None
+    folder = _hub(name, offline=offline)
+    return folder, folder.parent.parent  # its files are links to the blobs beside it
 
 
 def _exists(path: Path) -> bool:
@@ -50,6 +59,7 @@ def _hub(name: str, *, offline: bool) -> Path:
         raise MissingExtra(f"dataset {name}, which is not beside the job file, so a Hub id,", "check")
     import httpx
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     cut_off = offline or bool(os.environ.get("HF_HUB_OFFLINE")) or not reachable()
@@ -59,7 +69,10 @@ def _hub(name: str, *, offline: bool) -> Path:
             _check_room(name)
         return Path(snapshot_download(name, local_files_only=cut_off, **options))
     except GatedRepoError as error:
-        raise DataProblem(f"dataset {name} is gated for you", hint="accept its terms on its page, then: hf auth login") from error
+        raise DataProblem(
+            f"dataset {name} is gated for you",
+            hint=f"accept its terms on {ENDPOINT}/datasets/{name}, then: hf auth login; then this command again",
+        ) from error
     except RepositoryNotFoundError as error:
         raise DataProblem(
             f"dataset {name} is neither beside the job file nor on the Hub, or it is private", hint="check the spelling; hf auth login"

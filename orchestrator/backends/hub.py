@@ -38,7 +38,9 @@ def gated(model: str) -> ModelProblem:
     """The error for a model whose terms this account has not accepted, with the page to visit."""
     from huggingface_hub.constants import ENDPOINT
 
-    return ModelProblem(f"model {model} is gated for you", hint=f"accept its terms on {ENDPOINT}/{model}, then: hf auth login")
+    return ModelProblem(
+        f"model {model} is gated for you", hint=f"accept its terms on {ENDPOINT}/{model}, then: hf auth login; then this command again"
+    )
 
 
 def fetch_config(model: str) -> dict[str, Any] | None:

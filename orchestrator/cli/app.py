@@ -90,6 +90,9 @@ def run(
     model: Annotated[str | None, typer.Option("--model", help="Another model than the job file's", show_default=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="With --infra simulated: which night", show_default=False)] = None,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="PLAN", help="What this plan showed: its name, its file, or last", show_default=False)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done")] = False,
     use_my_skypilot: Annotated[bool, typer.Option("--use-my-skypilot", help="Rent through your own ~/.sky and its server")] = False,
     output: OutputOption = Format.TEXT,
@@ -110,7 +113,7 @@ def run(
         ("resources", "gpus"): [gpu for gpu in gpus.split(",") if gpu] if gpus is not None else None,
         ("model",): model,
     }
-    raise typer.Exit(running.run(job, flags, ask=not yes, dry_run=dry_run, use_my_skypilot=use_my_skypilot))
+    raise typer.Exit(running.run(job, flags, ask=not yes, dry_run=dry_run, use_my_skypilot=use_my_skypilot, plan=plan))
 
 
 @app.command(rich_help_panel="Start")

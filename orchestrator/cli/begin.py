@@ -16,7 +16,8 @@ from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import examine, refuse_failed
 from orchestrator.backends.home import check_output
 from orchestrator.backends.models import check_model
-from orchestrator.cli import wiring
+from orchestrator.cli import output, wiring
+from orchestrator.cli.going_on import GoingOn, offers_again, unfinished
 from orchestrator.cli.reading_bar import reading_bar
 from orchestrator.data.prepare import Prepared, prepare
 from orchestrator.errors import UsageProblem
@@ -45,6 +46,7 @@ class Checked:
     fingerprint: str
     sentence: str
     model_from: str  # where the model comes from, in words
+    going_on: GoingOn | None  # the unfinished run of this very job
     use_my_skypilot: bool  # rent through the user's own server and settings
 
 
@@ -56,25 +58,40 @@ def preflight(job: Job, *, use_my_skypilot: bool = False) -> Checked:
     refuse_failed(report, job)
     prepared = prepare(job, located, unfit=frozenset(report.unfit))
     model_from = check_model(job)
-    offers, policy, plan = wiring.offers_for(job, prepared, use_my_skypilot=use_my_skypilot)
+    found = fingerprint(job, prepared)
+    going_on = unfinished(job, found)
+    offers, policy, plan = _offers(job, prepared, going_on, use_my_skypilot=use_my_skypilot)
     check_output(wiring.output_folder(job))
     return Checked(
         prepared=prepared,
         offers=offers,
         policy=policy,
         plan=plan,
-        fingerprint=fingerprint(job, prepared),
+        fingerprint=found,
+        going_on=going_on,
         sentence=prepared.sentence,
         model_from=model_from,
         use_my_skypilot=use_my_skypilot,
     )
 
 
+def _offers(
+    job: Job, prepared: Prepared, going_on: GoingOn | None, *, use_my_skypilot: bool
+) -> tuple[tuple[Offer, ...], Policy, Plan | None]:
+    """What may be tried, for a new run or for what is left of one; says why an unfinished one was not planned again."""
+    if going_on is None:
+        return wiring.offers_for(job, prepared, use_my_skypilot=use_my_skypilot)
+    offers, policy, plan, doubt = offers_again(job, prepared, going_on, use_my_skypilot=use_my_skypilot)
+    if doubt:
+        output.messages().print(f"warning: {doubt}; the run goes on with the offers that it has", markup=False, soft_wrap=True)
+    return offers, policy, plan
+
+
 def refreshed(job: Job, shown: Checked) -> tuple[Checked, str | None]:
     """(what may be started now, why it is no longer what was shown or None). Plans again; this machine needs no plan."""
     if shown.plan is None:
         return shown, None
-    offers, policy, plan = wiring.offers_for(job, shown.prepared, use_my_skypilot=shown.use_my_skypilot)
+    offers, policy, plan = _offers(job, shown.prepared, shown.going_on, use_my_skypilot=shown.use_my_skypilot)
     why = stale(shown.plan, plan) if plan is not None else None
     return replace(shown, offers=offers, policy=policy, plan=plan), why
 

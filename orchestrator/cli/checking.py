@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import examine
 from orchestrator.backends.models import check_model
 from orchestrator.cli import output
+from orchestrator.cli.credentials import credentials
+from orchestrator.cli.doctor import Finding
 from orchestrator.cli.reading_bar import reading_bar
 from orchestrator.cli.uploading import Part, disk_gb, manifest
 from orchestrator.data.lengths import document
@@ -21,7 +24,6 @@ from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import Key, find_job_file, load_job
 
 DROPPED_FILE = "dropped.jsonl"
-NO_ACCOUNT = ("local", "simulated")  # places that ask for none
 
 
 def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
@@ -40,9 +42,14 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
             if handle is not None:
                 handle.write(json.dumps({"file": file, "line": line, "kind": kind, "why": why}) + "\n")
 
+        def again() -> None:
+            if handle is not None:
+                handle.seek(0)
+                handle.truncate()
+
         located = locate(job, offline=offline)
         on_bytes = stack.enter_context(reading_bar(located))
-        report = examine(job, offline=offline, located=located, on_bytes=on_bytes, dropped=dropped if drops else None)
+        report = examine(job, offline=offline, located=located, on_bytes=on_bytes, dropped=dropped if drops else None, again=again)
     unchecked = [
         "the model's access" if offline else "",
         "" if report.counted else f"the number of tokens, and the loss mask: {report.tokenizer}",
@@ -51,15 +58,23 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
     parts = manifest(job, report)
     room = disk_gb(job, parts, offline=offline)
     unchecked += [f"the disk that the box needs: {room}"] if isinstance(room, str) else []
-    unchecked += [
-        f"your credentials at {place}: nothing can be rented yet" for place in job.spec.resources.infra if place not in NO_ACCOUNT
-    ]
+    accounts = credentials(job.spec.resources.infra, offline=offline)
+    unchecked += [f"your credentials at {one.what}: {one.said}" for one in accounts if one.state == "unasked"]
     failed = report.failed(drops=drops)
-    _show(job, report, [item for item in unchecked if item], model, (parts, room), failed=failed)
+    _show(job, report, [item for item in unchecked if item], model, (parts, room), accounts, failed=failed)
     return ExitCode.USAGE if failed else ExitCode.OK
 
 
-def _show(job: Job, report: Report, unchecked: list[str], model: str | None, upload: tuple[list[Part], int | str], *, failed: bool) -> None:
+def _show(
+    job: Job,
+    report: Report,
+    unchecked: list[str],
+    model: str | None,
+    upload: tuple[list[Part], int | str],
+    accounts: list[Finding],
+    *,
+    failed: bool,
+) -> None:
     tokens = document(report.train, job.spec.training, counted=report.counted, source=report.tokenizer)
     if output.as_json():
         errors = [{"kind": kind, "count": count, "first": report.first[kind]} for kind, count in report.errors.most_common()]
@@ -70,6 +85,7 @@ def _show(job: Job, report: Report, unchecked: list[str], model: str | None, upl
         ]
         files = [{"name": p.name, "files": p.files, "bytes": p.size_bytes, "exact": p.exact} for p in upload[0]]
         found |= {"upload": files, "disk_gb": upload[1] if isinstance(upload[1], int) else None}
+        found |= {"credentials": [asdict(one) for one in accounts]}
         output.print_json(found | {"labels": dict(report.labels), "model": model, "unchecked": unchecked, "tokens": tokens, "masks": masks})
         return
     console = output.answers()
@@ -85,6 +101,9 @@ def _show(job: Job, report: Report, unchecked: list[str], model: str | None, upl
     console.print(f"a box would be sent {sum(p.files for p in upload[0])} files: {sent}", markup=False)
     if isinstance(upload[1], int):
         console.print(f"it needs {upload[1]} GB of disk", markup=False)
+    for one in accounts:
+        if one.state != "unasked":
+            console.print(f"{one.what}: {one.said}" + (f"; next: {one.next}" if one.next else ""), markup=False, soft_wrap=True)
     for line in report.reports:
         console.print(f"note: {line}", markup=False)
     if failed:

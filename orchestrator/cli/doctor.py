@@ -17,7 +17,7 @@ from orchestrator.errors import CloudtuneError, ExitCode
 from orchestrator.ledger.paths import state_dir
 from orchestrator.run.ports import PortError
 
-State = Literal["ok", "missing", "problem"]
+State = Literal["ok", "missing", "problem", "unasked"]
 LEAST_FREE_GIB = 2.0  # of the state folder: adapters, checkpoints, SkyPilot's own files
 # what other tools keep where, for places that cloudtune plans and lists but does not rent yet
 ELSEWHERE = {
@@ -44,7 +44,7 @@ def doctor() -> int:
         output.print_json({"python": sys.version.split()[0], "findings": [asdict(one) for one in found]})
         return ExitCode.OK
     console = output.answers()
-    marks = {"ok": "✓", "missing": "·", "problem": "✗"}
+    marks = {"ok": "✓", "missing": "·", "problem": "✗", "unasked": "?"}
     for one in found:
         console.print(f"{marks[one.state]} {one.what}: {one.said}", markup=False, soft_wrap=True)
         if one.next:
@@ -99,7 +99,7 @@ def _hub() -> Finding:
 def accounts() -> list[Finding]:
     """Every place that can be rented or listed, asked where there is a credential."""
     here = places.present()
-    found = [_asked(place, lambda place=place: places.observer(place).everything()) for place in here]  # type: ignore[misc]
+    found = [asked(place, lambda place=place: places.observer(place).everything()) for place in here]  # type: ignore[misc]
     for cloud in places.BUILT:
         if not any(place.split("/")[0] == cloud for place in here):
             found.append(Finding(what=cloud, state="missing", said="no credential on this machine", next=places.HOW_TO[cloud]))
@@ -110,7 +110,11 @@ def accounts() -> list[Finding]:
     return found
 
 
-def _asked(place: str, ask: Callable[[], tuple[object, ...]]) -> Finding:
+def asked(place: str, ask: Callable[[], tuple[object, ...]]) -> Finding:
+    """What a place says to the credential here: ``ok`` or ``problem``.
+
+    ``ask`` lists what exists there, and may raise PortError or CloudtuneError.
+    """
     began = time.monotonic()
     try:
         count = len(ask())

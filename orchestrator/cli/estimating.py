@@ -44,8 +44,8 @@ def estimate(path: Path | None, *, gpu: str, fit_gpu: str | None, trace: bool, o
         if fit_gpu is not None:
             _print_fit(job, workload, fit_gpu)
         elif output.as_json():
-            mean = tokens.mean_length if tokens else None
-            document = estimate_document(workload, tokens=tokens.total if tokens else None, mean_length=mean)
+            mean, padding = (tokens.mean_length, tokens.padding[0][1] if tokens.padding else 0.0) if tokens else (None, 0.0)
+            document = estimate_document(workload, tokens=tokens.total if tokens else None, mean_length=mean, padding=padding)
             output.print_json(document | {"unchecked": unchecked})
         else:
             from orchestrator.cli.estimate_view import show
@@ -95,7 +95,7 @@ def _tokens(job: Job, *, offline: bool) -> tuple[Tokens | None, list[str]]:
         counted = count(job, prepare(job, located), offline=offline, located=located)
     except UsageProblem as error:
         return None, [f"hours, because the data cannot be used yet: {error.message}"]
-    return tokens_of_lengths(job.spec, counted.train), [] if counted.exact else [counted.how]
+    return tokens_of_lengths(job.spec, counted.train, counted.measured), [] if counted.exact else [counted.how]
 
 
 def _print_fit(job: Job, workload: Workload, name: str) -> None:

@@ -9,6 +9,8 @@ from orchestrator.cli import output
 from orchestrator.errors import ExitCode, UsageProblem
 from orchestrator.ledger.paths import cache_dir
 
+_BESIDES_SOURCE = 66  # columns that the others of the table take
+
 
 def offers(action: str | None) -> int:
     """The ``offers`` command. Returns the exit code. Raises UsageProblem."""
@@ -46,16 +48,25 @@ def offers(action: str | None) -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("cloud", "offers", "cheapest $ a GPU and hour", "as of", "days old", "source"):
-        table.add_column(heading)
+    for heading in ("cloud", "offers", "from $ a GPU-hour", "as of", "days old", "source"):
+        table.add_column(heading, no_wrap=True)
+    console = output.answers()
+    room = max(12, console.width - _BESIDES_SOURCE)
     for cloud in sorted({o.cloud for o in rows}):
         here = [o for o in rows if o.cloud == cloud]
         newest = max(o.as_of for o in here)
         cheapest = here[0]
         price = f"{cheapest.usd_per_hour / cheapest.count:.3f} {cheapest.gpu}{' spot' if cheapest.spot else ''}"
         source = next(o.source for o in here if o.as_of == newest)
-        table.add_row(cloud, str(len(here)), price, newest, f"{max(0.0, age_days(newest, now)):.0f}", source)
-    output.answers().print(table)
+        table.add_row(
+            cloud,
+            str(len(here)),
+            price,
+            newest,
+            f"{max(0.0, age_days(newest, now)):.0f}",
+            source if len(source) <= room else source[: room - 1] + "…",
+        )
+    console.print(table)
     for doubted in found.quarantined:
         output.messages().print(f"not believed: {doubted.where}: {doubted.title}: {doubted.why}", markup=False)
     for warning in (*found.warnings, *age_warnings(found.offers, now)):
@@ -69,5 +80,7 @@ def _refresh() -> bool:
 
     results = refresh_all(cache_dir() / "offers")
     for cloud, (count, problem) in results.items():
-        output.messages().print(problem or f"{cloud}: {count} rows", markup=False)
+        output.messages().print(problem or f"{cloud}: {count} rows", markup=False, soft_wrap=True)
+    if all(problem is not None for _, problem in results.values()):
+        output.messages().print("Nothing was refreshed; the prices of before are used.", markup=False)
     return all(problem is not None for _, problem in results.values())

@@ -44,20 +44,46 @@ def where(r: Ranked) -> str:
     return f"{r.offer.cloud}/{r.offer.region}" if r.offer.region else r.offer.cloud
 
 
-def show(plan: Plan, console: Console) -> None:
-    """The table, and what to know about it."""
+_HEADINGS = ("#", "where", "GPU", "$/h", "time", "$ for the job", "memory GiB", "spot", "guard", "price's age")
+_RIGHT = ("#", "$/h", "time", "price's age")
+_WHERE_CHARS = 22
+
+
+def _cells(place: int, r: Ranked, now: float) -> tuple[str, ...]:
+    """One offer, a text for each heading."""
+    gpu = r.offer.gpu + (f"×{r.offer.count}" if r.offer.count > 1 else "") + ("*" if r.changes else "")
+    guard = r.offer.guard + (", unproved" if r.offer.proof == "unproved" else "")
+    return (str(place), where(r), gpu, "0" if r.offer.free else f"{r.offer.usd_per_hour:.2f}", _hours(r.cost.total_s.expected),
+            _range(r.usd), _memory(r), "spot" if r.offer.spot else "", guard, _age(r, now))  # fmt: skip
+
+
+def _table(rows: list[tuple[str, ...]], console: Console) -> None:
+    """A line an offer; two where the terminal is too narrow for one."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("#", "where", "GPU", "$/h", "time", "$ for the job", "memory GiB", "spot", "guard", "price's age"):
-        table.add_column(heading, justify="right" if heading in ("#", "$/h", "time", "price's age") else "left", no_wrap=heading != "where")
+    widths = [max(len(row[i]) for row in (_HEADINGS, *rows)) for i in range(len(_HEADINGS))]
+    if sum(widths) + 2 * len(widths) <= console.width:
+        table = Table(box=None, pad_edge=False)
+        for heading in _HEADINGS:
+            table.add_column(heading, justify="right" if heading in _RIGHT else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return
+    widths[1] = min(widths[1], _WHERE_CHARS)
+    for row in (_HEADINGS, *rows):
+        at = row[1] if len(row[1]) <= widths[1] else row[1][: widths[1] - 1] + "…"
+        first = [at.ljust(widths[1]) if i == 1 else row[i].rjust(w) if _HEADINGS[i] in _RIGHT else row[i].ljust(w)
+                 for i, w in enumerate(widths[:6])]  # fmt: skip
+        rest = [row[i] for i in range(6, len(row)) if row[i]]
+        for line in ("  ".join(first), "    " + "  ".join(rest)):
+            console.print(line.rstrip(), markup=False, soft_wrap=True)
+
+
+def show(plan: Plan, console: Console) -> None:
+    """The table, and what to know about it."""
     now = time.time()
-    for place, r in enumerate(plan.ranked[:SHOWN], 1):
-        gpu = r.offer.gpu + (f"×{r.offer.count}" if r.offer.count > 1 else "") + ("*" if r.changes else "")
-        guard = r.offer.guard + (", unproved" if r.offer.proof == "unproved" else "")
-        table.add_row(str(place), where(r), gpu, "0" if r.offer.free else f"{r.offer.usd_per_hour:.2f}", _hours(r.cost.total_s.expected),
-                      _range(r.usd), _memory(r), "spot" if r.offer.spot else "", guard, _age(r, now))  # fmt: skip
-    console.print(table)
+    _table([_cells(place, r, now) for place, r in enumerate(plan.ranked[:SHOWN], 1)], console)
     if len(plan.ranked) > SHOWN:
         console.print(f"and {len(plan.ranked) - SHOWN} dearer ones (-o json lists them all)", markup=False)
     if any(r.changes for r in plan.ranked[:SHOWN]):
@@ -66,9 +92,9 @@ def show(plan: Plan, console: Console) -> None:
     for place, r in enumerate(plan.ranked[:3], 1):
         console.print(in_words(place, r), markup=False, soft_wrap=True)
     for item in plan.rejected:
-        if "$0" in item.title:  # what costs nothing is worth a line even where it cannot be had
+        if item.title.endswith(" $0"):  # what costs nothing is worth a line even where it cannot be had
             console.print(f"{item.title}: {item.reason}", markup=False, soft_wrap=True)
-    reasons = Counter(item.reason.split(":")[0] for item in plan.rejected)
+    reasons = Counter(item.reason.split(": ")[0] for item in plan.rejected)
     if reasons:
         listed = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
         console.print(f"{len(plan.rejected)} offers are out: {listed}", markup=False, soft_wrap=True)

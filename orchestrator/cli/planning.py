@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.backends.bundle import fingerprint
 from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import Counted, count, kept_report, refuse_failed
 from orchestrator.backends.offers.free import kaggle_offer, local_gpu
@@ -28,7 +29,8 @@ from orchestrator.plan.budget import Policy
 from orchestrator.plan.facts import JobFacts, Limits
 from orchestrator.plan.offers import Offer
 from orchestrator.plan.plan import Plan, fastest_s, make_plan, smallest_budget_usd
-from orchestrator.plan.rank import Ranking, Rejected, in_place, rank
+from orchestrator.plan.rank import Ranked, Ranking, Rejected, in_place, rank
+from orchestrator.plan.saved import limits_document
 from orchestrator.spec.jobspec import Job
 from orchestrator.spec.parse import find_job_file, load_job
 
@@ -48,11 +50,13 @@ def planned(
     policy: Policy | None = None,
     now: float | None = None,
     own: tuple[Offer, ...] = (),
+    share: float = 1.0,
 ) -> Plan:
     """The plan of a job: ``plan.offers`` is what a run may try, best first, each exact enough to be rented.
 
     ``prepared``: the data, if it was read already; ``startable``: backends that exist; ``pace``: factors on the training
-    time by GPU, None: those of earlier runs; ``now``: seconds since 1970; ``own``: offers that no price list has.
+    time by GPU, None: those of earlier runs; ``now``: seconds since 1970; ``own``: offers that no price list has; ``share``: of the
+    training that is still to be done: money and time are of that, and each offer's expected_s of all of it.
     Raises NoOfferFits (exit 3, with what would help),
     ModelProblem, DataProblem or UsageProblem.
     """
@@ -60,25 +64,40 @@ def planned(
     bounds, rules = limits_of(job, keep_quality=keep_quality, allow_unguarded=allow_unguarded, startable=startable), policy or Policy()
     left, quota_doubt = _kaggle_left(bounds, offline)
     bounds = replace(bounds, left_h=left)
-    facts, unchecked = facts_of(job, prepared or _prepared(job, offline=offline), offline=offline)
+    rows = prepared or _prepared(job, offline=offline)
+    facts, unchecked = facts_of(job, rows, offline=offline)
+    facts = replace(facts, tokens=max(1, round(facts.tokens * share)))
     refresh_notes = () if offline else _refreshed(bounds, moment)
     found = market(cache_dir() / "offers", lambda cloud, region: in_place(bounds.infra, cloud, region))
     free, missing = _free()
+    missing = missing if in_place(bounds.infra, "local", "") else ()
     factors, doubt = (pace, ()) if pace is not None else learned(job)
     try:
         ranking = rank((*free, *own, *found.offers), facts, bounds, rules, factors)
     except EstimateProblem as error:
-        raise UsageProblem(error.message, hint=error.hint) from error
-    ranking = Ranking(ranked=ranking.ranked, rejected=(*missing, *ranking.rejected, *_never_on_sale(found)))
+        raise UsageProblem(
+            error.message, hint=error.hint or "cloudtune offers -o json names every card, such as RTX4090, L4, A100-80GB"
+        ) from error
+    ranking = Ranking(
+        ranked=tuple(_of_all(r, share) for r in ranking.ranked), rejected=(*missing, *ranking.rejected, *_never_on_sale(found, bounds))
+    )
     if not ranking.ranked:
+        if strange := _unheard_of(bounds, found, (*free, *own)):
+            raise UsageProblem("; ".join(strange), hint="cloudtune offers lists the clouds; --infra also takes local, kaggle and slurm")
         raise _none_fits(ranking, bounds)
     ranked_offers = tuple(r.offer for r in ranking.ranked)
     return make_plan(
         job_fingerprint=_job_fingerprint(job, facts), made_at=moment, live=bool(found.refreshed), facts=facts, limits=bounds, policy=rules,
-        ranking=ranking, unchecked=(*unchecked, *_unchecked(ranked_offers), *quota_doubt),
+        ranking=ranking, job=fingerprint(job, rows), unchecked=(*unchecked, *_unchecked(ranked_offers), *quota_doubt),
         warnings=(*doubt, *refresh_notes, *found.warnings, *_doubts(found),
-                  *age_warnings(ranked_offers, moment), *_strange_credits(bounds, found, own)),
+                  *age_warnings(ranked_offers, moment), *_unheard_of(bounds, found, (*free, *own)), *_strange_credits(bounds, found, own)),
     )  # fmt: skip
+
+
+def _of_all(ranked: Ranked, share: float) -> Ranked:
+    """Its offer with the time of the whole training, which is what a run's decisions and receipts count from."""
+    whole = None if ranked.offer.expected_s is None else ranked.offer.expected_s / share
+    return ranked if share == 1.0 else replace(ranked, offer=msgspec.structs.replace(ranked.offer, expected_s=whole))
 
 
 def learned(job: Job) -> tuple[dict[str, float], tuple[str, ...]]:
@@ -120,7 +139,7 @@ def tokens_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[Tokens, i
     """(tokens trained, tokens scored before and after, how they were counted). The one place that counts."""
     counted, spec = count(job, prepared, offline=offline, located=locate(job, offline=offline)), job.spec
     passes = (2 if spec.evaluation.before else 1) if prepared.held_out else 0
-    return tokens_of_lengths(spec, counted.train), sum(counted.held_out) * passes, counted
+    return tokens_of_lengths(spec, counted.train, counted.measured), sum(counted.held_out) * passes, counted
 
 
 def facts_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[JobFacts, tuple[str, ...]]:
@@ -129,7 +148,7 @@ def facts_of(job: Job, prepared: Prepared, *, offline: bool) -> tuple[JobFacts, 
         workload = workload_of(job.spec, shape_of_model(job, offline=offline), labels=len(prepared.labels))
     tokens, scored, counted = tokens_of(job, prepared, offline=offline)
     facts = JobFacts(workload=workload, tokens=max(1, tokens.total), mean_length=tokens.mean_length, evaluated_tokens=scored,
-                     save_steps=job.spec.training.save_steps, counted=counted.exact)  # fmt: skip
+                     save_steps=job.spec.training.save_steps, counted=counted.exact, padding=tokens.padding)  # fmt: skip
     return facts, () if counted.exact else (counted.how,)
 
 
@@ -148,8 +167,26 @@ def _free() -> tuple[tuple[Offer, ...], tuple[Rejected, ...]]:
     return offers, () if here is not None else (Rejected(title="local $0", reason=why),)
 
 
-def _never_on_sale(found: Market) -> tuple[Rejected, ...]:
-    out = [Rejected(title=title, reason=why) for title, why in found.left_out]
+def _unheard_of(bounds: Limits, found: Market, besides: tuple[Offer, ...]) -> tuple[str, ...]:
+    """Places asked for that nothing is known of: misspelt, or nothing is on sale there at all."""
+    known = (
+        {o.cloud for o in (*found.offers, *besides)}
+        | {title.split(" ")[0] for title, _ in found.left_out}
+        | {"local", "kaggle", "slurm", "*"}
+    )
+    missing = [place for place in bounds.infra if place.split("/")[0] not in known]
+    if not missing:
+        return ()
+    from orchestrator.backends.offers.snapshot import snapshot_offers  # all of them: a region may be wrong, and the cloud right
+
+    known |= {offer.cloud for offer in snapshot_offers()}
+    return tuple(f"nothing is known of a place called {place}" for place in missing if place.split("/")[0] not in known)
+
+
+def _never_on_sale(found: Market, bounds: Limits) -> tuple[Rejected, ...]:
+    """What is left out of the price lists, at the places asked for, and the prices that are not believed."""
+    asked = {place.split("/")[0] for place in bounds.infra}
+    out = [Rejected(title=title, reason=why) for title, why in found.left_out if not asked or asked & {"*", title.split(" ")[0]}]
     return (*out, *(Rejected(title=q.title, reason=f"{q.why} ({q.where})") for q in found.quarantined))
 
 
@@ -215,7 +252,7 @@ def _none_fits(ranking: Ranking, bounds: Limits) -> NoOfferFits:
         )
     reasons: dict[str, int] = {}
     for item in ranking.rejected:
-        key = item.reason.split(":")[0]
+        key = item.reason.split(": ")[0]
         reasons[key] = reasons.get(key, 0) + 1
     listed = "; ".join(f"{count}× {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:4])
     return NoOfferFits(
@@ -227,7 +264,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     """The plan as other programs read it."""
     best = plan.ranked[0]
     return {
-        "fingerprint": plan.fingerprint, "made_at": round(plan.made_at), "expires_at": round(plan.expires_at),
+        "fingerprint": plan.fingerprint, "job": plan.job, "made_at": round(plan.made_at), "expires_at": round(plan.expires_at),
+        "limits": limits_document(plan.limits),
         "tokens": plan.facts.tokens, "tokens_counted": plan.facts.counted,
         "offers": [
             {"rank": place, "cloud": r.offer.cloud, "region": r.offer.region, "instance_type": r.offer.instance_type, "gpu": r.offer.gpu,
@@ -258,16 +296,20 @@ def plan_command(
     plan = planned(job, offline=offline, keep_quality=keep_quality, allow_unguarded=allow_unguarded)
     if explain is not None and not 1 <= explain <= len(plan.ranked):
         raise UsageProblem(f"there is no offer {explain}", hint=f"--explain takes 1 to {len(plan.ranked)}")
+    from orchestrator.cli import plan_view, plans
+
+    document = plan_document(plan) | {"asked": plans.asked_document(flags)}
+    path = plans.keep(document)
     if output.as_json():
         origins = {key: origin for key, origin in job.origins.items() if key.split(".")[0] in ("limits", "resources", "model")}
-        output.print_json(plan_document(plan) | {"origins": origins})
+        output.print_json(document | {"origins": origins})
         return
-    from orchestrator.cli import plan_view
 
     if explain is not None:
         plan_view.explain(plan, explain, output.answers())
     else:
         plan_view.show(plan, output.answers())
+        output.answers().print(plans.said(plan, path), markup=False, soft_wrap=True)
     for warning in plan.warnings:
         output.messages().print(f"warning: {warning}", markup=False)
     for item in plan.unchecked:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from orchestrator.cli import output
 from orchestrator.data.prepare import Located
-from orchestrator.data.sources import find_sources
 
 SHOWN_FROM_BYTES = 5_000_000  # less is read before a bar could be seen
 
@@ -19,7 +18,7 @@ def reading_bar(places: Located) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty() or output.quiet() or output.as_json():
         yield lambda count: None
         return
-    sources = [s for path in (places.train, places.held_out) if path is not None for s in find_sources(path, root=places.root)]
+    sources = [*places.sources(held_out=False), *places.sources(held_out=True)]
     total = sum(source.size_bytes for source in sources)
     if total < SHOWN_FROM_BYTES:
         yield lambda count: None

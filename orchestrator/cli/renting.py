@@ -36,8 +36,11 @@ def policy() -> Policy:
     return Policy(poll_s=4.0, stop_poll_s=3.0, look_s=30.0, missing_grace_s=20.0)
 
 
-def rentable(job: Job, prepared: Prepared, *, use_my_skypilot: bool = False) -> Plan:
-    """The plan of what this job may rent. Raises UsageProblem, NoOfferFits and what planning raises."""
+def rentable(job: Job, prepared: Prepared, *, use_my_skypilot: bool = False, share: float = 1.0) -> Plan:
+    """The plan of what this job, or the ``share`` of its training that is left, may rent.
+
+    Raises UsageProblem, NoOfferFits and what planning raises.
+    """
     from orchestrator.cli.planning import planned
 
     where = places.chosen(job.spec.resources.infra)
@@ -61,7 +64,7 @@ def rentable(job: Job, prepared: Prepared, *, use_my_skypilot: bool = False) -> 
     )
     narrowed = dataclasses.replace(job.spec.resources, infra=infra)
     narrowed_job = dataclasses.replace(job, spec=dataclasses.replace(job.spec, resources=narrowed))
-    plan = planned(narrowed_job, offline=False, prepared=prepared, startable=frozenset({BACKEND}), policy=policy(), own=own)
+    plan = planned(narrowed_job, offline=False, prepared=prepared, startable=frozenset({BACKEND}), policy=policy(), own=own, share=share)
     plan = dataclasses.replace(plan, ranked=tuple(r for r in plan.ranked if r.offer.proof == "observed"))
     if not plan.offers:
         raise NoOfferFits("no offer fits whose end could be proved", hint="cloudtune plan shows all of them with the reasons")

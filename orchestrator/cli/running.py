@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from orchestrator.backends.offers.strikes import FORGIVEN_S, remember
-from orchestrator.cli import output, wiring
+from orchestrator.cli import output, plans, wiring
 from orchestrator.cli.begin import RECEIPT_FILE, Checked, begin, preflight, refreshed
 from orchestrator.cli.receipt_view import print_receipt
 from orchestrator.cli.run_view import RunView
@@ -26,7 +26,7 @@ from orchestrator.ledger.paths import config_dir, run_dir, state_dir
 from orchestrator.ledger.receipt import exit_code, receipt
 from orchestrator.plan.offers import Offer
 from orchestrator.run.drive import drive
-from orchestrator.run.events import Outcome, Reason
+from orchestrator.run.events import AnyEvent, Concluded, Outcome, Reason, Reoffered
 from orchestrator.run.ports import LeaseLost
 from orchestrator.run.state import RunState
 from orchestrator.spec.jobspec import Job
@@ -36,12 +36,20 @@ from trainer.contract import ADAPTER_DIR, write_atomically
 FOLLOW_S = 1.0
 
 
-def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool, use_my_skypilot: bool = False) -> int:
-    """The ``run`` command. Returns the exit code."""
+def run(
+    path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool, use_my_skypilot: bool = False, plan: str | None = None
+) -> int:
+    """The ``run`` command. ``plan``: a kept plan's name or file. Returns the exit code."""
+    saved = plans.find(plan) if plan is not None else None
+    flags = plans.flags_of(saved, flags) if saved is not None else flags
     job = load_job(_job_file(path, ask), flags=flags, user_config=config_dir() / "config.yaml")
     checked = preflight(job, use_my_skypilot=use_my_skypilot)
     console = output.messages()
     console.print(checked.sentence, markup=False)
+    if checked.going_on is not None and checked.going_on.rented:
+        console.print(checked.going_on.sentence(time.time()) + ("" if saved is None else " The plan is not used."), markup=False)
+    elif saved is not None:
+        checked = plans.replaced(checked, plans.settled(job, checked.plan, saved))
     if dry_run:
         from orchestrator.cli import dry_view
 
@@ -50,8 +58,9 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
     checked = _agreed(job, checked, ask)
     ledger = wiring.open_ledger()
     record, went_on = begin(ledger, job, checked)
-    state = conduct(ledger, record)
+    state = conduct(ledger, record, checked.offers if went_on else ())
     if went_on and state.outcome == Outcome.INTERRUPTED:  # what Ctrl-C left is cleared away; now the job itself goes on
+        checked = preflight(job, use_my_skypilot=use_my_skypilot)
         record, _ = begin(ledger, job, checked)
         state = conduct(ledger, record)
     return _finish(record, state)
@@ -59,6 +68,8 @@ def run(path: Path | None, flags: Mapping[Key, Any], *, ask: bool, dry_run: bool
 
 def _agreed(job: Job, checked: Checked, ask: bool) -> Checked:
     """What may be started: what was shown and agreed to. A plan that went stale while somebody thought is made again, and asked again."""
+    if checked.going_on is not None and checked.going_on.perhaps_charged:
+        return checked  # it was agreed to when it was begun
     asked = ask and sys.stdin.isatty()
     while True:
         if not _accepted(job, checked, asked):
@@ -74,15 +85,16 @@ def _agreed(job: Job, checked: Checked, ask: bool) -> Checked:
 
 def _accepted(job: Job, checked: Checked, asked: bool) -> bool:
     """What it will cost, said; and asked, where somebody can answer."""
-    best = checked.offers[0]
+    best, going_on = checked.offers[0], checked.going_on
     if best.free:
         return True
     expected = ""
     if best.expected_s:
-        time_words = f"{best.expected_s / 3600:.1f} h" if best.expected_s >= 5400 else f"{math.ceil(best.expected_s / 60)} min"
-        usd = math.ceil(best.expected_s / 36 * best.usd_per_hour) / 100
+        left_s = best.expected_s * (going_on.share if going_on is not None else 1.0)
+        time_words = f"{left_s / 3600:.1f} h" if left_s >= 5400 else f"{math.ceil(left_s / 60)} min"
+        usd = math.ceil(left_s / 36 * best.usd_per_hour) / 100
         expected = f", about {time_words} and ${usd:.2f} of training"
-    cap = job.spec.limits.budget_usd or 0.0
+    cap = (going_on.state.cap_usd if going_on is not None else job.spec.limits.budget_usd) or 0.0
     output.messages().print(f"Cheapest for this job: {best.title()}{expected}; at most ${cap:.2f} in all.", markup=False)
     if not asked:
         return True
@@ -108,18 +120,30 @@ def _job_file(path: Path | None, ask: bool) -> Path:
     return find_job_file(path)
 
 
-def conduct(ledger: Ledger, record: RunRecord) -> RunState:
-    """Take the run's lock and lease and drive it to its end. Raises RunBusy when another process does."""
+def conduct(ledger: Ledger, record: RunRecord, offers: tuple[Offer, ...] = ()) -> RunState:
+    """Take the run's lock and lease and drive it to its end. ``offers``: what is to be tried from now on, where that is not what it has.
+
+    Raises RunBusy when another process does.
+    """
     with RunLock(run_dir(record.run), record.run), _interrupts() as interrupts, RunView(record) as view:
         state = ledger.state(record.run)
         if state.outcome is not None:
             return state
         controller = f"{socket.gethostname()}:{os.getpid()}"
         journal = take_over(ledger, record.run, controller=controller, now=time.time())
+        if offers and offers != state.offers[state.first_offer :]:
+            journal.append(Reoffered(at=max(time.time(), state.last_at), offers=offers))
+            state = ledger.state(record.run)
         view.resume(state)
+
+        def on_event(state: RunState, event: AnyEvent) -> None:
+            view.on_event(state, event)
+            if isinstance(event, Concluded):
+                _strike(state)  # at once: the next attempt must not be on the machine that this one failed on
+
         try:
             with wiring.ports_for(
-                record, state, interrupted=interrupts.reason, on_event=view.on_event, on_news=view.on_news, on_bytes=view.on_bytes
+                record, state, interrupted=interrupts.reason, on_event=on_event, on_news=view.on_news, on_bytes=view.on_bytes
             ) as ports:
                 return drive(journal, ports, controller=controller)
         except LedgerProblem as error:

@@ -62,16 +62,17 @@ def local_policy() -> Policy:
     )
 
 
-def offers_for(job: Job, prepared: Prepared, *, use_my_skypilot: bool) -> tuple[tuple[Offer, ...], Policy, Plan | None]:
+def offers_for(job: Job, prepared: Prepared, *, use_my_skypilot: bool, share: float = 1.0) -> tuple[tuple[Offer, ...], Policy, Plan | None]:
     """What this job may run on: this machine where it is named or nothing may cost anything, else what can be rented, with its plan.
 
+    ``share``: of the training that is still to be done, above 0 to 1.
     Raises UsageProblem for places that cannot be reached from here, MissingExtra, and what planning raises.
     """
     wanted, free = job.spec.resources.infra, job.spec.limits.budget_usd is None
     if any(place != "local" for place in wanted) or (not wanted and not free):
         from orchestrator.cli import renting
 
-        plan = renting.rentable(job, prepared, use_my_skypilot=use_my_skypilot)
+        plan = renting.rentable(job, prepared, use_my_skypilot=use_my_skypilot, share=share)
         return plan.offers, plan.policy, plan
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra("training on this machine", "train")

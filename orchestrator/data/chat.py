@@ -48,27 +48,37 @@ class ChatTemplate:
             self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
             raise DataProblem(f"the model's chat template cannot be read: {error}") from error
-        self._words = dict(words)
+        self._given = {**self._template.globals, **words, "tools": None, "documents": None}
 
     def render(self, turns: Turns, *, ask: bool = False) -> str:
         """The text of a conversation; with ``ask``, up to where the next answer begins. Raises DataProblem when it is refused."""
         if not turns:
             raise DataProblem("the conversation begins with the assistant's turn, which answers nothing")
         try:
-            return str(self._template.render(messages=turns, tools=None, documents=None, add_generation_prompt=ask, **self._words))
+            # what Template.render does, but for a copy of all globals for each row
+            context = self._template.new_context({**self._given, "messages": turns, "add_generation_prompt": ask}, shared=True)
+            return "".join(self._template.root_render_func(context))
         except Exception as error:  # a template is a program of its author's, and may raise anything on a row it dislikes
             said = " ".join(str(error).split())[:200] or type(error).__name__
             raise DataProblem(f"the chat template refuses this conversation: {said}") from error
 
     def spans(self, turns: Turns, text: str) -> list[tuple[int, int]]:
-        """Where in ``text`` the answers lie, each with its end-of-turn token."""
+        """Where in ``text``, which is the whole conversation, the answers lie, each with its end-of-turn token."""
         return [self._span(turns, number, text) for number, turn in enumerate(turns) if turn["role"] == "assistant"]
 
     def _span(self, turns: Turns, number: int, text: str) -> tuple[int, int]:
-        upto = self.render(turns[: number + 1])
+        upto = text if number == len(turns) - 1 else self.render(turns[: number + 1])
         if not text.startswith(upto):  # the template rewrites earlier turns: no loss on this one
             return (0, 0)
-        asked = self.render(turns[:number], ask=True)
-        shared = zip(asked, upto, strict=False)
-        start = next((i for i, (one, two) in enumerate(shared) if one != two), min(len(asked), len(upto)))
-        return start, len(upto.rstrip("\n"))
+        return _shared(self.render(turns[:number], ask=True), upto), len(upto.rstrip("\n"))
+
+
+def _shared(one: str, two: str) -> int:
+    """How many characters two texts begin with in common."""
+    if two.startswith(one):
+        return len(one)
+    low, high = 0, min(len(one), len(two))  # the first ``low`` are the same, and not all of the first ``high + 1``
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == two[low:middle] else (low, middle - 1)
+    return low

@@ -18,7 +18,7 @@ from orchestrator.data.readers import BadRow, scan
 from orchestrator.data.report import Report
 from orchestrator.data.rows import Row
 from orchestrator.data.shape import detected_kind, shape_of
-from orchestrator.data.sources import find_sources
+from orchestrator.data.sources import Source
 from orchestrator.errors import DataProblem
 from orchestrator.spec.jobspec import Job
 
@@ -43,10 +43,10 @@ def check_data(
     ``located``: where the dataset lies on this machine; ``measurer``: counts tokens, without it they are estimated.
     """
     report, places = Report(counted=measurer is not None), located or Located.beside(job)
-    checker = _Checker(job=job, report=report, measurer=measurer, on_bytes=on_bytes, dropped=dropped, root=places.root)
-    shape = checker.read(places.train, held_out=False)
+    checker = _Checker(job=job, report=report, measurer=measurer, on_bytes=on_bytes, dropped=dropped)
+    shape = checker.read(places.train, places.sources(held_out=False), held_out=False)
     if places.held_out is not None:
-        checker.read(places.held_out, held_out=True)
+        checker.read(places.held_out, places.sources(held_out=True), held_out=True)
     if shape is not None and shape.labelled and len(report.labels) < 2 and report.rows:
         report.add("fewer than two labels", f"{places.train}: every training row has the label {next(iter(report.labels))!r}")
     checker.judge_stops(shape)
@@ -62,20 +62,19 @@ class _Checker:
     measurer: Measurer | None
     on_bytes: Callable[[int], None]
     dropped: Dropped | None
-    root: Path | None
     seen: set[int] = field(default_factory=set)
     waiting: list[tuple[Row, Canonical]] = field(default_factory=list)
     characters: int = 0
     looked: bool = False  # at tokenizer and template
     first_place: str = ""
 
-    def read(self, path: Path, *, held_out: bool) -> Shape | None:
+    def read(self, path: Path, sources: list[Source], *, held_out: bool) -> Shape | None:
         """All rows of one dataset."""
         report, spec = self.report, self.job.spec
         reading = reading_of(spec, self.on_bytes)
         shape: Shape | None = None
         before = report.rows
-        for found in scan(find_sources(path, root=self.root), reading):
+        for found in scan(sources, reading):
             if isinstance(found, BadRow):
                 self._fault(found.file, found.line, found.kind, str(found.problem()))
                 continue
@@ -87,7 +86,7 @@ class _Checker:
                 self._fault(found.file, found.line, _kind(shape, found, error), error.message)
                 continue
             self.waiting.append((Row(file=found.file, line=found.line, values={}), canonical))
-            self.characters += sum(map(len, map(str, canonical.values())))
+            self.characters += _characters(canonical)
             if len(self.waiting) >= BATCH_ROWS or self.characters >= BATCH_CHARS:
                 self._flush(held_out=held_out)
         self._flush(held_out=held_out)
@@ -173,6 +172,12 @@ class _Checker:
             report.add(
                 "stop token never learned", f"{self.first_place}: in this and every other row the answer's end is cut at max_length {limit}"
             )
+
+
+def _characters(row: Canonical) -> int:
+    """About how long a row is."""
+    turns = row.get("messages")
+    return sum(len(turn["content"]) for turn in turns) if isinstance(turns, list) else sum(len(str(value)) for value in row.values())
 
 
 def _spaces(row: Canonical) -> int:

@@ -13,6 +13,7 @@ from orchestrator.spec.jobspec import TrainingSpec
 
 GROUP = 8  # effective batches that the trainer sorts together
 MAX_SIMULATED = 200_000  # rows whose batches are played through
+MAX_PLANNED = 20_000  # the same, where it may take 20 ms
 BARS = 12
 
 
@@ -83,6 +84,24 @@ def padding(lengths: Sequence[int], training: TrainingSpec) -> Padding:
         grouped=_waste(some, order(some, effective, training.seed, grouped=True), rows),
         packed=_packed(some, training.max_length),
     )
+
+
+def added_by_padding(lengths: Sequence[int], training: TrainingSpec) -> tuple[tuple[int, float], ...]:
+    """(rows a pass, padding tokens that batches of so many add to a real token), for the job's own batch and each half of it.
+
+    In the trainer's own order; a smaller pass, as on a card with less memory, keeps the effective batch and its order.
+    """
+    some = lengths[:MAX_PLANNED]
+    rows = training.per_device_train_batch_size
+    if not some or not sum(some):
+        return ()
+    taken = order(some, rows * training.gradient_accumulation_steps, training.seed, grouped=training.packing == "auto")
+    found = []
+    while rows >= 1:
+        waste = _waste(some, taken, rows)
+        found.append((rows, waste / (1 - waste)))
+        rows //= 2
+    return tuple(found)
 
 
 def order(lengths: Sequence[int], effective: int, seed: int, *, grouped: bool) -> list[int]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from orchestrator.data.kinds import Canonical
+from orchestrator.data.quick import Ids
 from orchestrator.data.tokenizer import Encoder
 from orchestrator.errors import DataProblem
 from orchestrator.spec.jobspec import JobSpec
@@ -110,8 +110,8 @@ class Measurer:
         for text, found in zip(texts, self.encoder.batch(texts, special=True), strict=True):
             length, first = len(found), []
             if bos is not None and bos in text[: len(bos) + 64]:
-                first = found.ids[:2]
-            if text and (closes or (eos is not None and eos in text)) and length and found.ids[-1] == self.encoder.eos_id:
+                first = list(found[:2])
+            if text and (closes or (eos is not None and eos in text)) and length and found[-1] == self.encoder.eos_id:
                 length -= 1
             out.append((length, first))
         return out
@@ -124,7 +124,7 @@ class Measurer:
     def _classified(self, rows: Sequence[Canonical]) -> list[Measured]:
         out, bos = [], self.encoder.bos
         for row, found in zip(rows, self.encoder.batch([row["text"] for row in rows], special=True), strict=True):
-            fault = self._doubled(found.ids[:2]) if bos is not None and bos in row["text"][: len(bos) + 64] else None
+            fault = self._doubled(list(found[:2])) if bos is not None and bos in row["text"][: len(bos) + 64] else None
             out.append(Measured(full=len(found), kept=min(len(found), self.max_length), learns=len(found) > 0, fault=fault))
         return out
 
@@ -191,12 +191,13 @@ class Measurer:
                 out.append(self._chat(rows[number], texts[number], spans[number], found))
         return out
 
-    def _chat(self, row: Canonical, text: str, spans: list[tuple[int, int]], found: Any) -> Measured:
+    def _chat(self, row: Canonical, text: str, spans: list[tuple[int, int]], found: Ids) -> Measured:
         length, bos = len(found), self.encoder.bos
-        fault = self._doubled(found.ids[:2]) if bos is not None and bos in text[: len(bos) + 64] else None
+        fault = self._doubled(list(found[:2])) if bos is not None and bos in text[: len(bos) + 64] else None
         if row["messages"][-1]["role"] == "assistant" and 1 < length <= self.max_length and spans[-1][0] < spans[-1][1]:
             return Measured(full=length, kept=length, fault=fault)  # the last answer is whole, and so is its end
-        labels, offsets = self._chat_mask(text, spans).labels, self.encoder.with_offsets(text)[1]
+        ids, offsets = self.encoder.with_offsets(text)
+        labels = self._chat_labels(ids, offsets, spans)
         seen = offsets[: self.max_length][-1][1] if offsets else 0
         return Measured(
             full=length,
@@ -206,15 +207,17 @@ class Measurer:
             fault=fault,
         )
 
-    def _chat_mask(self, text: str, spans: list[tuple[int, int]]) -> Masked:
-        ids, offsets = self.encoder.with_offsets(text)
-        ids = ids[: self.max_length]
+    def _chat_labels(self, ids: list[int], offsets: list[tuple[int, int]], spans: list[tuple[int, int]]) -> list[int]:
         everything = self.spec.training.train_on_prompt
         labels = [
             token if everything or any(start <= at[0] < end for start, end in spans) else IGNORED
-            for token, at in zip(ids, offsets, strict=False)
+            for token, at in zip(ids[: self.max_length], offsets, strict=False)
         ]
-        return Masked(ids=ids, labels=[IGNORED, *labels[1:]])
+        return [IGNORED, *labels[1:]]
+
+    def _chat_mask(self, text: str, spans: list[tuple[int, int]]) -> Masked:
+        ids, offsets = self.encoder.with_offsets(text)
+        return Masked(ids=ids[: self.max_length], labels=self._chat_labels(ids, offsets, spans))
 
     def mask(self, row: Canonical) -> Masked:
         """The tokens of one row and which of them carry loss. For a classification, which learns a label, none do."""

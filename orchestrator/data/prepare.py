@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from orchestrator.data.readers import BadRow, Reading, Row, scan
 from orchestrator.data.shape import Canonical, Shape, shape_of
-from orchestrator.data.sources import find_sources
+from orchestrator.data.sources import Source, find_sources
 from orchestrator.data.template import Template
 from orchestrator.errors import DataProblem, UsageProblem
 from orchestrator.spec.jobspec import Job, JobSpec
@@ -34,7 +35,14 @@ class Located:
 
     train: Path
     held_out: Path | None = None
-    root: Path | None = None  # links inside a folder may lead this far
+    root: Path | None = None  # links inside the folder may lead this far
+    held_root: Path | None = None
+
+    def sources(self, *, held_out: bool) -> list[Source]:
+        """The files to train on, or the held-out ones; none where the job names none. Raises DataProblem."""
+        if held_out:
+            return [] if self.held_out is None else find_sources(self.held_out, root=self.held_root, held_out=True)
+        return find_sources(self.train, root=self.root)
 
     @classmethod
     def beside(cls, job: Job) -> Located:
@@ -55,13 +63,14 @@ def prepare(job: Job, located: Located | None = None, *, unfit: Collection[str] 
     places = located or Located.beside(job)
     path = places.train
     bad: list[str] = []
-    rows, shape = _canonical(spec, path, places.root, bad, unfit)
+    rows, shape = _canonical(spec, path, places.sources(held_out=False), bad, unfit)
     numbers = list(range(len(rows)))
     if spec.dataset.max_rows is not None and len(rows) > spec.dataset.max_rows:
         numbers = sorted(random.Random(spec.training.seed).sample(range(len(rows)), spec.dataset.max_rows))  # noqa: S311
         rows = [rows[i] for i in numbers]
     if places.held_out is not None:
-        train, held_out = rows, _canonical(spec, places.held_out, places.root, bad, unfit)[0][: spec.dataset.eval_rows or None]
+        scored = _canonical(spec, places.held_out, places.sources(held_out=True), bad, unfit)[0]
+        train, held_out = rows, scored[: spec.dataset.eval_rows or None]
         chosen = (tuple(numbers), tuple(range(len(held_out))))
     else:
         kept, held = _split(rows, spec)
@@ -75,11 +84,13 @@ def prepare(job: Job, located: Located | None = None, *, unfit: Collection[str] 
     return Prepared(train=tuple(train), held_out=tuple(held_out), labels=labels, sentence=sentence, numbers=chosen)
 
 
-def _canonical(spec: JobSpec, path: Path, root: Path | None, bad: list[str], unfit: Collection[str] = ()) -> tuple[list[Canonical], Shape]:
+def _canonical(
+    spec: JobSpec, path: Path, sources: list[Source], bad: list[str], unfit: Collection[str] = ()
+) -> tuple[list[Canonical], Shape]:
     """Every usable row and what they are; ``bad`` receives why a row was left out, where the job allows that."""
     shape: Shape | None = None
     rows = []
-    for row in scan(find_sources(path, root=root), reading_of(spec)):
+    for row in scan(sources, reading_of(spec)):
         try:
             if isinstance(row, BadRow):
                 raise row.problem()
@@ -114,7 +125,7 @@ def convert_row(shape: Shape, row: Row) -> Canonical:
     place = row.place
     canonical = shape.convert(row.values, place)
     try:
-        json.dumps(canonical, ensure_ascii=False).encode()
+        msgspec.json.encode(canonical)
     except UnicodeEncodeError as error:
         raise DataProblem(f"{place}: half of a character (a lone surrogate) is not text") from error
     return canonical

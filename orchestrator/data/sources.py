@@ -25,6 +25,7 @@ MAX_MEMBER_BYTES = 200 * 2**30
 BOMB_RATIO, BOMB_BYTES = 200, 64 * 2**20  # text compresses up to about 20 to 1; more than this is not data
 HEAD_BYTES = 1 << 20
 # files that lie beside data and are not data
+HELD = ("test", "valid", "val", "eval", "dev")  # how files begin that are to score on
 BESIDE = ("readme", "license", "licence", "dataset_info", "dataset_infos", "state", "sample_submission", "kernel-metadata", "package")
 
 
@@ -89,8 +90,10 @@ class _Bounded:
         self.closed = True
 
 
-def find_sources(path: Path, *, root: Path | None = None) -> list[Source]:
+def find_sources(path: Path, *, root: Path | None = None, held_out: bool = False) -> list[Source]:
     """The sources of a dataset, in order of name. ``root``: where links may lead; default: the folder itself.
+
+    Of many files those to train on; with ``held_out`` those to score on.
 
     Raises DataProblem for what does not exist, cannot be read, or leads out of its folder or archive.
     """
@@ -101,13 +104,13 @@ def find_sources(path: Path, *, root: Path | None = None) -> list[Source]:
     except (OSError, ValueError) as error:
         raise DataProblem(f"dataset {str(path)[:200]!r} cannot be looked at: {error}") from error
     if stat.S_ISDIR(mode):
-        return _folder(path, (root or path).resolve())
+        return _folder(path, (root or path).resolve(), held_out=held_out)
     if not stat.S_ISREG(mode):
         raise DataProblem(f"dataset {path} is a device or a pipe, not a file")
     if path.stat().st_size == 0:
         raise DataProblem(f"dataset {path} is empty")
     if path.suffix.lower() == ".zip":
-        return _archive(path)
+        return _archive(path, held_out=held_out)
     kind = _kind(path.name)
     if kind is None:
         raise DataProblem(
@@ -122,7 +125,7 @@ def _kind(name: str) -> str | None:
     return KINDS.get(PurePosixPath(pure.stem).suffix if pure.suffix == ".gz" else pure.suffix)
 
 
-def _folder(folder: Path, root: Path) -> list[Source]:
+def _folder(folder: Path, root: Path, *, held_out: bool) -> list[Source]:
     found: list[Source] = []
     for number, path in enumerate(sorted(folder.rglob("*"))):
         if number >= MAX_FILES:
@@ -136,10 +139,10 @@ def _folder(folder: Path, root: Path) -> list[Source]:
             )
         if path.is_file():
             found.append(Source(name=str(path), kind=str(_kind(path.name)), size_bytes=path.stat().st_size, path=path))
-    return _chosen(found, str(folder))
+    return _chosen(found, str(folder), held_out=held_out)
 
 
-def _archive(path: Path) -> list[Source]:
+def _archive(path: Path, *, held_out: bool) -> list[Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -164,7 +167,7 @@ def _archive(path: Path) -> list[Source]:
                 member=member.filename,
             )
         )
-    return _chosen(found, str(path))
+    return _chosen(found, str(path), held_out=held_out)
 
 
 def _refuse_member(path: Path, member: zipfile.ZipInfo) -> None:
@@ -182,17 +185,20 @@ def _refuse_member(path: Path, member: zipfile.ZipInfo) -> None:
         raise DataProblem(f"{shown} unpacks to {member.file_size / 2**20:,.0f} MiB from {member.compress_size / 2**20:,.1f}: not a dataset")
 
 
-def _chosen(found: list[Source], place: str) -> list[Source]:
-    """Of many files the ones to train on: ``train*`` where there are such; never files that lie beside data."""
+def _chosen(found: list[Source], place: str, *, held_out: bool) -> list[Source]:
+    """Of many files the ones to train on: ``train*`` where there are such; never files that lie beside data.
+
+    With ``held_out`` the ones to score on: ``test*``, ``valid*`` and the like, where there are such.
+    """
     data = [s for s in found if not _stem(s).startswith(BESIDE)]
     if any(s.kind != "text" for s in data):  # notes beside tables
         data = [s for s in data if s.kind != "text"]
+    held = [s for s in data if _stem(s).startswith(HELD)]
     train = [s for s in data if _stem(s).startswith("train")]
-    chosen = train or data
+    chosen = (held if held_out else train) or data
     if not chosen:
         raise DataProblem(f"dataset {place} holds no file that can be read", hint=f"readable are {', '.join(KINDS)}")
-    held = [s for s in chosen if _stem(s).startswith(("test", "valid", "val", "eval", "dev"))]
-    if held and len(held) < len(chosen):
+    if not held_out and any(s not in held for s in chosen):
         chosen = [s for s in chosen if s not in held]
     for source in chosen:
         if source.size_bytes == 0:

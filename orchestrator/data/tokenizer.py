@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.data.chat import ChatTemplate
+from orchestrator.data.quick import Ids, quick
 from orchestrator.errors import DataProblem
 
+LOOKED_AT = 1  # text of every batch that both tokenizers encode, when the quick one is used
 _WORDS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -31,10 +33,17 @@ class TokenizerFiles:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-class Encoder:
-    """A loaded tokenizer; what it puts around a text is tokenizer.json's own word. Raises DataProblem when its files cannot be used."""
+class Disagreement(Exception):
+    """The quick tokenizer gave other tokens than the model's own: nothing that it counted can be believed."""
 
-    def __init__(self, files: TokenizerFiles) -> None:
+
+class Encoder:
+    """A loaded tokenizer; what it puts around a text is tokenizer.json's own word. Raises DataProblem when its files cannot be used.
+
+    ``hurry``: many texts will be encoded: use the quick tokenizer where it agrees with the model's own (the trial takes 0.3 s).
+    """
+
+    def __init__(self, files: TokenizerFiles, *, hurry: bool = False) -> None:
         from tokenizers import Tokenizer
 
         try:
@@ -51,14 +60,36 @@ class Encoder:
         self._added = {number: token.content for number, token in added if token.content != words.get("unk_token")}
         self.closes = self.eos_id is not None and self._core.encode("a").ids[-1:] == [self.eos_id]  # it ends every text itself
         self.template = ChatTemplate(files.template, words) if files.template else None
+        self._quick = quick(files.tokenizer, self._core, list(self._added.values())) if hurry else None
+        self._turn = 0
 
     def _id(self, word: str | None) -> int | None:
         return None if word is None else self._core.token_to_id(word)
 
-    def batch(self, texts: Sequence[str], *, special: bool) -> list[Any]:
-        """Encodings of many texts: ``len()`` counts, ``.ids`` are the tokens; no offsets."""
-        found: list[Any] = self._core.encode_batch_fast(list(texts), add_special_tokens=special)
-        return found
+    @property
+    def hurries(self) -> bool:
+        """Whether the quick tokenizer is used."""
+        return self._quick is not None
+
+    def batch(self, texts: Sequence[str], *, special: bool) -> list[Ids]:
+        """The tokens of many texts. Raises Disagreement when the quick tokenizer is found to be wrong."""
+        texts = list(texts)
+        if self._quick is None:
+            return self._slowly(texts, special=special)
+        found = self._quick.batch(texts, special=special)
+        self._turn += 1
+        looked = [(self._turn * 7919 + number * 104_729) % len(texts) for number in range(LOOKED_AT)] if texts else []
+        for place, ids in zip(looked, self._slowly([texts[place] for place in looked], special=special), strict=True):
+            quickly = found[place]
+            if quickly is not None and list(quickly) != list(ids):
+                raise Disagreement
+        refused = [place for place, ids in enumerate(found) if ids is None]
+        for place, ids in zip(refused, self._slowly([texts[place] for place in refused], special=special), strict=True):
+            found[place] = ids
+        return [ids for ids in found if ids is not None]
+
+    def _slowly(self, texts: list[str], *, special: bool) -> list[Ids]:
+        return [found.ids for found in self._core.encode_batch_fast(texts, add_special_tokens=special)]
 
     def with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Tokens and where in the text each lies; nothing is added."""

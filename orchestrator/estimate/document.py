@@ -48,12 +48,12 @@ def _round(value: float) -> float:
 
 
 def estimate_document(
-    w: Workload, *, tokens: int | None = None, mean_length: int | None = None, gpus: tuple[Gpu, ...] | None = None
+    w: Workload, *, tokens: int | None = None, mean_length: int | None = None, padding: float = 0.0, gpus: tuple[Gpu, ...] | None = None
 ) -> dict[str, Any]:
     """The document: peak and components in GiB, a verdict a card, the ladder, and hours when the token count is known.
 
-    ``tokens`` are all real tokens of the training, epochs included. Speeds of the ladder are factors on a card of the
-    A100's kind; hours are left out for cards that the job does not fit.
+    ``tokens`` are all real tokens of the training, epochs included; ``padding``: tokens that batches add to a real one. Speeds
+    of the ladder are factors on a card of the A100's kind; hours are left out for cards that the job does not fit.
     """
     cards = all_gpus() if gpus is None else gpus
     estimate = estimate_memory(w)
@@ -63,7 +63,7 @@ def estimate_document(
     if tokens is not None:
         for gpu in cards:
             if verdicts[gpu.name] != "oom":
-                speed = estimate_speed(on_card(w, gpu), gpu, mean_length=mean_length)
+                speed = estimate_speed(on_card(w, gpu), gpu, mean_length=mean_length, padding=padding)
                 hours[gpu.name] = {name: _round(value) for name, value in speed.hours(tokens).items()}
     return {
         "model": w.shape.name,

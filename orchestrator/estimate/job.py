@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.data.lengths import added_by_padding
 from orchestrator.estimate.problems import BadWorkload
 from orchestrator.estimate.shape import ModelShape
 from orchestrator.estimate.workload import LARGEST, Workload
@@ -24,10 +25,11 @@ _OPTIMIZERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Real tokens of a whole training, epochs included, and of a mean row."""
+    """Real tokens of a whole training, epochs included, and of a mean row; and what padding adds to a real token."""
 
     total: int
     mean_length: int
+    padding: tuple[tuple[int, float], ...] = ()  # by rows a pass, the job's own first
 
 
 def workload_of(spec: JobSpec, shape: ModelShape, labels: int = 2) -> Workload:
@@ -54,13 +56,17 @@ def workload_of(spec: JobSpec, shape: ModelShape, labels: int = 2) -> Workload:
     )
 
 
-def tokens_of_lengths(spec: JobSpec, lengths: Sequence[int]) -> Tokens:
-    """Tokens of a whole training on rows of these lengths."""
+def tokens_of_lengths(spec: JobSpec, lengths: Sequence[int], measured: Sequence[int] | None = None) -> Tokens:
+    """Tokens of a whole training on rows of these lengths. ``measured``: the rows whose own length is known; default: all.
+
+    Padding is played through with the measured rows: the trainer pads every pass to its longest row.
+    """
+    padding = added_by_padding(lengths if measured is None else measured, spec.training)
     per_epoch, count = sum(lengths), max(1, len(lengths))
     if spec.training.max_steps > 0:
         seen = spec.training.max_steps * spec.training.per_device_train_batch_size * spec.training.gradient_accumulation_steps
-        return Tokens(total=round(per_epoch / count * seen), mean_length=max(1, per_epoch // count))
-    return Tokens(total=round(per_epoch * spec.training.num_train_epochs), mean_length=max(1, per_epoch // count))
+        return Tokens(total=round(per_epoch / count * seen), mean_length=max(1, per_epoch // count), padding=padding)
+    return Tokens(total=round(per_epoch * spec.training.num_train_epochs), mean_length=max(1, per_epoch // count), padding=padding)
 
 
 def settings_of(spec: JobSpec, fitting: Workload) -> dict[str, Any]:

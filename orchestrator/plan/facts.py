@@ -24,6 +24,7 @@ class JobFacts:
     evaluated_tokens: int = 0  # tokens scored before and after the training, both together
     save_steps: int = 50  # optimizer steps between two checkpoints
     counted: bool = False
+    padding: tuple[tuple[int, float], ...] = ()  # (rows a pass, padding tokens it adds to a real token), the job's own first
 
     @property
     def download_bytes(self) -> float:
@@ -39,6 +40,11 @@ class JobFacts:
     def step_tokens(self) -> int:
         """Tokens of one optimizer step on one card."""
         return self.workload.micro_batch * self.workload.accumulation * self.mean_length
+
+    def padding_of(self, rows: int) -> float:
+        """Padding tokens that passes of so many rows add to a real token: of the next larger pass that is known, else of the largest."""
+        known = [(size, added) for size, added in self.padding if size >= rows]
+        return min(known)[1] if known and rows > 1 else max(self.padding)[1] if self.padding and rows > 1 else 0.0
 
     @property
     def disk_gb(self) -> int:

@@ -18,7 +18,7 @@ from orchestrator.plan.rank import Ranked, Ranking, Rejected
 LIVE_S = 3600.0  # a plan from a market that moves
 DATED_S = 86400.0  # a plan from dated prices, which do not
 MOST_OFFERS = 24  # handed to a run: more than it may try
-CLOCK_SLACK_DAYS = 1.0
+CLOCK_SLACK_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class Plan:
     """What would be done. Times are seconds since 1970, by this machine's clock."""
 
     fingerprint: str
+    job: str  # fingerprint of what is learned, rows included, whatever it may cost and wherever it runs
     made_at: float
     expires_at: float
     facts: JobFacts
@@ -59,11 +60,11 @@ def fingerprint_of(job_fingerprint: str, limits: Limits, ranked: tuple[Ranked, .
 
 def make_plan(
     *, job_fingerprint: str, made_at: float, live: bool, facts: JobFacts, limits: Limits, policy: Policy, ranking: Ranking,
-    unchecked: tuple[str, ...], warnings: tuple[str, ...] = (),
+    unchecked: tuple[str, ...], warnings: tuple[str, ...] = (), job: str = "",
 ) -> Plan:  # fmt: skip
     """The plan of a ranking. ``live``: some price came from a market just now, so the plan keeps for an hour, not a day."""
     return Plan(
-        fingerprint=fingerprint_of(job_fingerprint, limits, ranking.ranked), made_at=made_at,
+        fingerprint=fingerprint_of(job_fingerprint, limits, ranking.ranked), job=job, made_at=made_at,
         expires_at=made_at + (LIVE_S if live else DATED_S), facts=facts, limits=limits, policy=policy, ranked=ranking.ranked,
         rejected=ranking.rejected, unchecked=unchecked, warnings=warnings,
     )  # fmt: skip
@@ -71,13 +72,18 @@ def make_plan(
 
 def stale(shown: Plan, current: Plan) -> str | None:
     """Why what was shown may no longer be started, or None. ``current`` is the plan made again now."""
-    if current.made_at < shown.made_at - 60.0:
-        return "this machine's clock went back since the plan was made"
-    if current.made_at >= shown.expires_at:
-        return "the plan has expired"
+    if (old := aged(shown.made_at, shown.expires_at, current.made_at)) is not None:
+        return old
     if current.fingerprint != shown.fingerprint:
         return "the job, the prices or the limits have changed since the plan was made"
     return None
+
+
+def aged(made_at: float, expires_at: float, now: float) -> str | None:
+    """Why a plan's time is over, or None. Seconds since 1970."""
+    if now < made_at - CLOCK_SLACK_S:
+        return "this machine's clock went back since the plan was made"
+    return "the plan has expired" if now >= expires_at else None
 
 
 def smallest_budget_usd(rejected: tuple[Rejected, ...]) -> float | None:

@@ -158,7 +158,7 @@ def job_on(facts: JobFacts, card: Gpu, *, keep_quality: bool) -> OnCard:
             changes, learned = tuple(c.text for c in found.changes), any(c.quality == "changes" for c in found.changes)
             settings = {key: value for c in found.changes for key, value in c.settings.items()}
     length = min(facts.mean_length, here.max_length)
-    speed = estimate_speed(here, card, mean_length=length)
+    speed = estimate_speed(here, card, mean_length=length, padding=facts.padding_of(here.micro_batch))
     tokens = facts.tokens * length / facts.mean_length
     seconds = Band(low=tokens / speed.high, expected=tokens / speed.expected, high=tokens / speed.low)
     return OnCard(

@@ -252,6 +252,12 @@ class Planned(Event, frozen=True, kw_only=True, tag="planned"):
     checkpoint_step: int = 0  # step of that checkpoint
 
 
+class Reoffered(Event, frozen=True, kw_only=True, tag="reoffered"):
+    """What is left was planned again: from here on these are tried and no others. Attempts count offers from the first of all."""
+
+    offers: tuple[Offer, ...]
+
+
 class Intended(Event, frozen=True, kw_only=True, tag="intended"):
     """About to do this."""
 
@@ -368,6 +374,7 @@ class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
 
 AnyEvent = (
     Planned
+    | Reoffered
     | Intended
     | Concluded
     | Created

@@ -41,7 +41,7 @@ def next_attempt(state: RunState, now: float, rules: Rules) -> AnyCommand:
         return ev.Settle(outcome=outcome, reason=state.stop_wanted)
     if len(state.attempts) >= state.policy.max_attempts:
         return ev.Settle(outcome=Outcome.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED)
-    candidates = [index for index in range(len(state.offers)) if not struck(state, index)]
+    candidates = [index for index in range(state.first_offer, len(state.offers)) if not struck(state, index)]
     for index in sorted(candidates, key=lambda i: (_shortfall(state, i, now), _at_fault(state, i), i)):
         offer, life_s = state.offers[index], _life_s(state, state.offers[index], now)
         if life_s is not None and life_s < state.policy.useful_s + state.policy.closing_s:
@@ -72,7 +72,8 @@ def _shortfall(state: RunState, index: int, now: float) -> float:
 
 def _still_reaches(state: RunState, now: float) -> bool:
     """After a stop for the budget: whether the little that is left is known to finish the little that is missing."""
-    offers = [i for i, offer in enumerate(state.offers) if offer.expected_s is not None and not struck(state, i)]
+    tried = range(state.first_offer, len(state.offers))
+    offers = [i for i in tried if state.offers[i].expected_s is not None and not struck(state, i)]
     return len(state.attempts) < state.policy.max_attempts and any(_shortfall(state, i, now) <= 1.0 for i in offers)
 
 

@@ -94,7 +94,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     installation: str = ""
     fingerprint: str = ""
-    offers: tuple[Offer, ...] = ()
+    offers: tuple[Offer, ...] = ()  # all there ever were; those before first_offer are no longer tried
+    first_offer: int = 0
     cap_usd: float | None = None
     deadline_s: float | None = None
     policy: Policy = msgspec.field(default_factory=Policy)
@@ -192,6 +193,8 @@ def apply(state: RunState, event: AnyEvent) -> RunState:
         return _planned(state, event, at)
     if not state.run:
         return state  # nothing happens to a run that is not planned yet
+    if isinstance(event, ev.Reoffered):
+        return msgspec.structs.replace(state, offers=(*state.offers, *event.offers), first_offer=len(state.offers))
     if isinstance(event, ev.StopWanted):
         return msgspec.structs.replace(state, stop_wanted=state.stop_wanted or event.reason)
     if isinstance(event, ev.Resumed):

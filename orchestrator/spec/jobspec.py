@@ -35,7 +35,9 @@ class DatasetSpec:
             description="file (csv, tsv, json, jsonl, parquet, txt, zip) or folder beside the job file; a Hub id; kaggle:owner/dataset",
         ),
     ]
-    eval_path: Annotated[str | None, Meta(description="held-out rows; without it, eval_fraction of path is held out")] = None
+    eval_path: Annotated[str | None, Meta(description="held-out rows, named as path is; without it, eval_fraction of path is held out")] = (
+        None
+    )
     format: Annotated[
         Literal["auto", "messages", "sharegpt", "prompt_completion", "alpaca", "text", "labelled", "preference"],
         Meta(description="shape of a row"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +69,28 @@ class Desk:
         process = self.start(*arguments)
         out, err = process.communicate(timeout=TIMEOUT_S)
         return process.returncode, out, err
+
+    def at_a_terminal(self, columns: int, *arguments: str) -> tuple[int, str]:
+        """Run in a terminal of so many columns: (exit code, what it showed)."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        command = [sys.executable, "-P", "-c", "from orchestrator.cli.app import main; main()", *arguments]
+        environment = {k: v for k, v in self.environment().items() if k not in ("COLUMNS", "LINES")} | {"TERM": "xterm", "NO_COLOR": "1"}
+        process = subprocess.Popen(
+            command, cwd=self.job, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+        return process.wait(TIMEOUT_S), shown.decode(errors="replace").replace("\r", "")
 
     def receipt(self, *arguments: str) -> dict[str, Any]:
         """Run to the end with ``-o json``; the receipt, of a run that must succeed."""

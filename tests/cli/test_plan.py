@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -47,6 +48,25 @@ def test_the_table_and_one_offer_explained(planner: Desk) -> None:
     assert code == 0 and "start: boot" in out and "rents as: vast" in out and "the budget lasts" not in out
     code, _, err = planner.run("plan", "--offline", "--infra", "vast", "--explain", "900")
     assert code == 2 and "no offer 900" in err
+
+
+def test_a_plan_is_kept_and_says_how_to_start_it(planner: Desk) -> None:
+    code, out, err = planner.run("plan", "--offline", "--budget", "5", "--infra", "vast")
+    assert code == 0, err
+    name = out.split("cloudtune run --plan ")[1].split()[0]
+    kept = planner.home / ".local/state/cloudtune/plans"
+    (file,) = kept.glob("*.json")
+    assert file.stem.startswith(name) and json.loads(file.read_text())["asked"] == {"limits.budget_usd": 5.0, "resources.infra": ["vast"]}
+    file.write_text(file.read_text()[:100])
+    code, _, err = planner.run("run", "--plan", name, "-y")
+    assert code == 2 and str(file) in err and "not a plan that can be used" in err and "being charged: nothing" in err
+    code, _, err = planner.run("run", "--plan", "0123abcd", "-y")
+    assert code == 2 and "there is no plan 0123abcd" in err and file.stem in err
+
+
+def test_only_what_costs_nothing_is_listed_as_such(planner: Desk) -> None:
+    out = planner.run("plan", "--offline", "--budget", "5")[1]
+    assert "kaggle T4×2 $0: " in out and "$0.650/h: " not in out
 
 
 def test_no_offer_fits_says_what_would(planner: Desk) -> None:
@@ -99,3 +119,28 @@ def test_a_credit_at_a_place_that_nobody_knows_is_said(planner: Desk) -> None:
     (planner.job / "cloudtune.yaml").write_text(EIGHT_B + "credits: {gpc: 300}\n")
     code, _, err = planner.run("plan", "--offline")
     assert (code == 0 and "resources.credits names gpc" in err) or (code == 2 and "gpc" in err), err
+
+
+def test_places_and_cards_that_nobody_knows_are_named(planner: Desk) -> None:
+    code, _, err = planner.run("plan", "--offline", "--infra", "nowhere")
+    assert code == 2 and "nothing is known of a place called nowhere" in err and "next: " in err
+    code, _, err = planner.run("plan", "--offline", "--infra", "nowhere,vast")
+    assert code == 0 and "nothing is known of a place called nowhere" in err
+    code, _, err = planner.run("plan", "--offline", "--infra", "vast/XX")
+    assert code == 3 and "nothing is known" not in err and "NVIDIA driver" not in err, "this machine was not asked for"
+    code, _, err = planner.run("plan", "--offline", "--gpus", "Z")
+    assert code == 2 and "no card called" in err and "cloudtune offers" in err
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_the_table_fits_the_terminal(planner: Desk, columns: int) -> None:
+    from rich.cells import cell_len
+
+    code, shown = planner.at_a_terminal(columns, "plan", "--offline", "--budget", "5", "--infra", "vast,runpod,aws")
+    assert code == 0
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()]
+    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["#", "where"])
+    table = lines[start : next(i for i, line in enumerate(lines) if line.startswith("and "))]
+    assert len(table) == (13 if columns == 200 else 26) and max(map(cell_len, table)) <= columns
+    assert not any("…" in line[28:] for line in table), "a price is never cut short"
+    assert table[1 if columns == 200 else 2].split()[0] == "1" and "GiB" in "".join(table[:2])

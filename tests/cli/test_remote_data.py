@@ -54,6 +54,37 @@ def test_a_hub_id(desk: Desk, monkeypatch: pytest.MonkeyPatch, hub: tuple[Path, 
     assert code == 0 and json.loads(out)["rows"] == 3, err
 
 
+def test_held_out_rows_lie_elsewhere_too(desk: Desk, monkeypatch: pytest.MonkeyPatch, hub: tuple[Path, str]) -> None:
+    """``eval_path`` is a Hub id beside a file, or the same Hub id, whose test files are scored and whose train files are trained on."""
+    (hub[0] / "data/test.csv").write_text("prompt,completion\nscene,dull\nfilm,fine\n")
+    online(desk, monkeypatch, hub[1])
+    (desk.job / "rows.csv").write_text(CSV)
+    model = (desk.job / "cloudtune.yaml").read_text().splitlines()[0]
+    for path in ("rows.csv", "acme/reviews"):
+        (desk.job / "cloudtune.yaml").write_text(f"{model}\ndataset: {{path: {path}, eval_path: acme/reviews}}\n", encoding="utf-8")
+        code, out, err = desk.run("check", "-o", "json")
+        found = json.loads(out)
+        assert code == 0 and found["rows"] == 3 and not any("flatter" in line for line in found["reports"]), (out, err)
+        code, out, err = desk.run("run", "--infra", "local", "-y", "--dry-run")
+        assert code == 0 and "3 rows to train on and 2 held out" in out + err, (out, err)
+    (desk.job / "cloudtune.yaml").write_text(f"{model}\ndataset: {{path: rows.csv, eval_path: acme/gated}}\n", encoding="utf-8")
+    code, _, err = desk.run("check")
+    assert code == 2 and f"{hub[1]}/datasets/acme/gated" in err and "hf auth login; then this command again" in err, err
+
+
+def test_held_out_rows_from_kaggle(desk: Desk) -> None:
+    folder = desk.home / ".cache/cloudtune/kaggle/acme--reviews"
+    folder.mkdir(parents=True)
+    (folder / "train.csv").write_text(CSV)
+    (folder / "valid.csv").write_text("prompt,completion\nscene,dull\n")
+    model = (desk.job / "cloudtune.yaml").read_text().splitlines()[0]
+    (desk.job / "cloudtune.yaml").write_text(
+        f"{model}\ndataset: {{path: 'kaggle:acme/reviews', eval_path: 'kaggle:acme/reviews'}}\n", encoding="utf-8"
+    )
+    code, out, err = desk.run("run", "--infra", "local", "-y", "--dry-run")
+    assert code == 0 and "3 rows to train on and 1 held out" in out + err, (out, err)
+
+
 def test_gated_and_unknown(desk: Desk, monkeypatch: pytest.MonkeyPatch, hub: tuple[Path, str]) -> None:
     online(desk, monkeypatch, hub[1])
     for name, words in (("acme/gated", "gated for you"), ("acme/nowhere", "nor on the Hub")):

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.rigs.machines.rig import Rig
 from tests.rigs.slurm.rig import SlurmRig
-from tests.rigs.vast.rig import VastRig
 
 JOB = """\
 model: {model}
@@ -26,14 +26,14 @@ class RentingDesk:
     """One user of a rig."""
 
     def __init__(
-        self, rig: VastRig | SlurmRig, folder: Path, model: Path | str, *, gpu: str = "RTX4090", epochs: int = 1, save_steps: int = 10
+        self, rig: Rig | SlurmRig, folder: Path, model: Path | str, *, gpu: str = "RTX4090", epochs: int = 1, save_steps: int = 10
     ) -> None:
         self.rig = rig
         self.home = folder / "home"
         self.home.mkdir(parents=True)
         rig.make_home(self.home)
         self.state = self.home / ".local/state/cloudtune"
-        if isinstance(rig, VastRig):
+        if isinstance(rig, Rig):
             rig.image.seed_wheel(self.state / "skypilot")  # what SkyPilot builds on its first launch with the package index
         self.job = folder / "job"
         self.job.mkdir()

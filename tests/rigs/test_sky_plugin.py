@@ -7,18 +7,32 @@ import pytest
 pytest.importorskip("sky", reason="pip install 'cloudtune[sky]'")
 vast_utils = pytest.importorskip("vastai.utils", reason="pip install 'cloudtune[sky]'")
 
+from orchestrator.backends.offers.hosts import HostRules  # noqa: E402
 from orchestrator.backends.skypilot.pricelist import ANYWHERE  # noqa: E402
 from orchestrator.backends.skypilot.repair_runpod import bounded, refuse_dearer, with_end  # noqa: E402
 from orchestrator.backends.skypilot.repair_vast import drops_filters, fitting, plain_query, without_key  # noqa: E402
 
 # as sky/provision/vast/utils.py of 0.14.1 writes it
 QUERY = 'chunked=true georegion=true geolocation="US" disk_space>=17 num_gpus=1 gpu_name="RTX 4090" cpu_ram>="16.0"'
+HOST = {
+    "machine_id": 1,
+    "verification": "verified",
+    "reliability2": 0.99,
+    "inet_down": 800.0,
+    "driver_version": "570.1",
+    "cuda_max_good": 12.8,
+    "duration": 9e6,
+}
+KIND = "1x-RTX_4090-8-16384"
 ROWS = [
-    {"gpu_name": "A100 SXM4", "num_gpus": 1, "dph_total": 0.3},
-    {"gpu_name": "RTX 4090", "num_gpus": 2, "dph_total": 0.3},
-    {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.5},
-    {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.34},
-    {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.0},
+    HOST | row
+    for row in [
+        {"gpu_name": "A100 SXM4", "num_gpus": 1, "dph_total": 0.3},
+        {"gpu_name": "RTX 4090", "num_gpus": 2, "dph_total": 0.3},
+        {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.5},
+        {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.34},
+        {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.0},
+    ]
 ]
 
 
@@ -34,8 +48,16 @@ def test_a_client_that_keeps_its_filters_is_recognized() -> None:
 
 
 def test_only_what_was_ordered_within_its_rate_is_left() -> None:
-    assert [row["dph_total"] for row in fitting(ROWS, "1x-RTX_4090-8-16384", 0.41)] == [0.34], "a rate of 0 is no rate"
-    assert fitting("an error page", "1x-RTX_4090-8-16384", 0.41) == []
+    assert [row["dph_total"] for row in fitting(ROWS, KIND, 0.41, HostRules())] == [0.34], "a rate of 0 is no rate"
+    assert fitting("an error page", KIND, 0.41, HostRules()) == []
+
+
+def test_a_machine_that_failed_and_a_host_that_will_not_do_are_not_taken_at_any_price() -> None:
+    row = HOST | {"gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.30}
+    rows = [row | {"machine_id": 7}, row | {"reliability2": 0.8}, row | {"duration": 600.0}, row | {"machine_id": 8, "dph_total": 0.39}]
+    unsaid = {key: value for key, value in row.items() if key != "machine_id"}
+    taken = fitting([unsaid, *rows], KIND, 0.41, HostRules(struck=frozenset({"7"})))
+    assert [found["machine_id"] for found in taken] == [8]
 
 
 def test_the_accounts_key_stays_at_home() -> None:

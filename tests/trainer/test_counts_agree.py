@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.backends.vocabulary import find_tokenizer
-from orchestrator.data.lengths import padding
+from orchestrator.data.lengths import added_by_padding, padding
 from orchestrator.data.measure import Measurer
 from orchestrator.data.tokenizer import Encoder, TokenizerFiles
 from orchestrator.spec.jobspec import Job
@@ -132,6 +132,24 @@ def test_padding_is_the_samplers(tmp_path: Path, packing: str) -> None:
     (tmp_path / "cloudtune.yaml").write_text("model: .\ndataset: d.jsonl\ntraining: {max_length: 512}\n")
     job: Job = load_job(tmp_path / "cloudtune.yaml", environment={})
     assert padding(lengths, job.spec.training).of(packing) == pytest.approx(1 - sum(lengths) / padded)
+
+
+@pytest.mark.parametrize("packing", ["auto", "off"])
+def test_what_the_hours_add_is_what_the_trainer_pads(tmp_path: Path, packing: str) -> None:
+    """Also in the smaller passes that a small card gets, which keep the effective batch."""
+    chance = random.Random(3)
+    lengths = [max(3, min(512, int(chance.lognormvariate(4, 1)))) for _ in range(1003)]
+    (tmp_path / "cloudtune.yaml").write_text(
+        "model: .\ndataset: d.jsonl\n"
+        f"training: {{max_length: 512, per_device_train_batch_size: 8, gradient_accumulation_steps: 2, packing: '{packing}'}}\n"
+    )
+    job: Job = load_job(tmp_path / "cloudtune.yaml", environment={})
+    added = added_by_padding(lengths, job.spec.training)
+    assert [rows for rows, _ in added] == [8, 4, 2, 1] and added[-1] == (1, 0.0)
+    for rows, share in added:
+        batches = Batches(lengths, rows_a_pass=rows, passes=16 // rows, seed=job.spec.training.seed, grouped=packing == "auto")
+        fed = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+        assert share == pytest.approx(fed / sum(lengths) - 1)
 
 
 def test_labels_show_where_the_loss_is(pairs: list[Pair]) -> None:

@@ -23,10 +23,11 @@ API_VARIABLE = "RUNPOD_API_BASE_URL"  # as RunPod's own client
 KEY_FILE = "~/.runpod/config.toml"
 KEY_VARIABLE = "RUNPOD_API_KEY"
 TIMEOUT_S = 30.0
+USD_PER_GB_MONTH = 0.10  # of a running pod's disks, beside the rate of its GPUs: docs.runpod.io/pods/pricing
 STOPPED_USD_PER_GB_MONTH = 0.20  # a stopped pod's volume disk: docs.runpod.io/pods/storage/types
 HOURS_A_MONTH = 730.0
 QUERY = """query { myself { pods {
-  id name desiredStatus createdAt costPerHr adjustedCostPerHr gpuCount volumeInGb
+  id name desiredStatus createdAt costPerHr adjustedCostPerHr gpuCount volumeInGb containerDiskInGb
   machine { gpuDisplayName } runtime { ports { ip isIpPublic privatePort publicPort } }
 } } }"""
 TERMINATE = 'mutation { podTerminate(input: {podId: "%s"}) }'  # docs.runpod.io/sdks/graphql/manage-pods
@@ -77,10 +78,14 @@ def now() -> float:
 
 
 def terminate(pod_id: str) -> None:
-    """Ask RunPod to end this pod. Raises PortError when the call was not taken."""
+    """Ask RunPod to end this pod; one that it does not know is no error. Raises PortError when the call was not taken."""
     if not _ID.match(pod_id):
         return  # RunPod has no such ids
-    _ask(_found_key(), TERMINATE % pod_id, TIMEOUT_S)
+    try:
+        _ask(_found_key(), TERMINATE % pod_id, TIMEOUT_S)
+    except PortError as error:
+        if "not found" not in str(error).lower():
+            raise
 
 
 def _ask(key: Key, query: str, timeout_s: float) -> Reply:
@@ -128,8 +133,10 @@ def listed(row: dict[str, Any], name: str, now: float) -> Instance:
 
 
 def _rate(row: dict[str, Any]) -> float:
-    """Dollars an hour after savings plans; before them where RunPod does not say, or says 0."""
-    return float(row.get("adjustedCostPerHr") or 0.0) or float(row["costPerHr"])
+    """Dollars an hour with disks, after savings plans; before them where RunPod does not say, or says 0."""
+    disks_gb = float(row.get("containerDiskInGb") or 0.0) + float(row.get("volumeInGb") or 0.0)
+    gpus = float(row.get("adjustedCostPerHr") or 0.0) or float(row["costPerHr"])
+    return gpus + disks_gb * USD_PER_GB_MONTH / HOURS_A_MONTH
 
 
 def _stopped_rate(row: dict[str, Any]) -> float:

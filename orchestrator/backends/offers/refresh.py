@@ -17,6 +17,7 @@ from orchestrator.backends.offers.rows import COLUMNS, END
 from orchestrator.backends.offers.sources import (
     CATALOG_URL,
     CATALOGS,
+    RUNPOD_PATH,
     RUNPOD_QUERY,
     RUNPOD_URL,
     VAST_PATH,
@@ -28,7 +29,7 @@ from orchestrator.backends.offers.sources import (
     runpod_rows,
     vast_rows,
 )
-from orchestrator.backends.offers.strikes import struck
+from orchestrator.backends.offers.strikes import FILE_NAME, struck
 from orchestrator.ledger.paths import private, state_dir
 
 MARKETPLACES = ("vast", "runpod")  # their prices move by the hour, and are looked at by every plan with a network
@@ -52,6 +53,10 @@ def fetch(address: str, body: bytes | None) -> bytes:
     return found
 
 
+def _runpod_address() -> str:
+    return os.environ.get("RUNPOD_API_BASE_URL", RUNPOD_URL).rstrip("/") + RUNPOD_PATH
+
+
 def _vast_address() -> str:
     return os.environ.get("VAST_URL", VAST_URL).rstrip("/") + VAST_PATH
 
@@ -65,11 +70,11 @@ def _vast_key() -> str:
 
 
 def refresh_stale(folder: Path, clouds: Iterable[str], now: float, *, deadline_s: float | None, get: Fetch = fetch) -> tuple[str, ...]:
-    """Refresh those whose file is older than an hour; what did not work, a sentence each."""
+    """Refresh those whose file is older than an hour, or than the newest strike; what did not work, a sentence each."""
     said = []
     for cloud in clouds:
         path = price_file(folder, cloud)
-        if path.is_file() and 0.0 <= now - path.stat().st_mtime < FRESH_S:
+        if path.is_file() and 0.0 <= now - path.stat().st_mtime < FRESH_S and not (cloud == "vast" and _struck_since(path)):
             continue
         problem = refresh(folder, cloud, now, deadline_s=deadline_s, get=get)[1]
         if problem is not None:
@@ -79,7 +84,23 @@ def refresh_stale(folder: Path, clouds: Iterable[str], now: float, *, deadline_s
     return tuple(said)
 
 
-NO_NETWORK = "(is there a network? --offline does not ask)"
+def _struck_since(path: Path) -> bool:
+    """Whether a machine failed since these prices were fetched: its price may be among them."""
+    strikes = state_dir() / FILE_NAME
+    return strikes.is_file() and strikes.stat().st_mtime_ns > path.stat().st_mtime_ns
+
+
+NO_NETWORK = "(is there a network? plan --offline does not ask)"
+UNREACHABLE = 2  # sources in a row that cannot be reached: then the others are not asked
+
+
+def _said(error: OSError) -> str:
+    """Why a source could not be asked; a refusal of its own is no matter of the network."""
+    code = getattr(error, "code", None)
+    if isinstance(code, int):
+        return f"it answered {code} {getattr(error, 'reason', '')}".rstrip()
+    reason = getattr(error, "reason", error)
+    return f"{getattr(reason, 'strerror', None) or reason} {NO_NETWORK}"
 
 
 def refresh(folder: Path, cloud: str, now: float, *, deadline_s: float | None, get: Fetch = fetch) -> tuple[int, str | None]:
@@ -90,7 +111,7 @@ def refresh(folder: Path, cloud: str, now: float, *, deadline_s: float | None, g
     except BadAnswer as error:
         return 0, f"prices of {cloud} were not refreshed: {error}"
     except OSError as error:
-        return 0, f"prices of {cloud} were not refreshed: {error} {NO_NETWORK}"
+        return 0, f"prices of {cloud} were not refreshed: {_said(error)}"
     if not rows:
         return 0, f"prices of {cloud} were not refreshed: the answer holds no offer"
     write_prices(price_file(folder, cloud), rows)
@@ -102,7 +123,7 @@ def _rows(cloud: str, today: str, now: float, deadline_s: float | None, get: Fet
         rules = HostRules(duration_s=max(HostRules.duration_s, deadline_s or 0.0), struck=struck(state_dir(), "vast", now))
         return vast_rows(get(_vast_address(), json.dumps(VAST_QUERY).encode()), rules, today)[0]
     if cloud == "runpod":
-        return runpod_rows(get(RUNPOD_URL, json.dumps(RUNPOD_QUERY).encode()), today)
+        return runpod_rows(get(_runpod_address(), json.dumps(RUNPOD_QUERY).encode()), today)
     return catalog_rows(get(CATALOG_URL.format(cloud=cloud), None), cloud, today)
 
 
@@ -125,6 +146,12 @@ def write_prices(path: Path, rows: Rows) -> None:
 
 
 def refresh_all(folder: Path, get: Fetch = fetch) -> dict[str, tuple[int, str | None]]:
-    """Every source in turn: (rows, problem) by cloud."""
-    now = time.time()
-    return {cloud: refresh(folder, cloud, now, deadline_s=None, get=get) for cloud in (*MARKETPLACES, *CATALOGS)}
+    """Every source in turn: (rows, problem) by cloud. Without a network the first two are tried, and the rest is not."""
+    now, found, lost = time.time(), dict[str, tuple[int, str | None]](), 0
+    for cloud in (*MARKETPLACES, *CATALOGS):
+        if lost == UNREACHABLE:
+            found["the others"] = (0, f"prices of the others were not refreshed: not asked, as nothing can be reached {NO_NETWORK}")
+            break
+        found[cloud] = refresh(folder, cloud, now, deadline_s=None, get=get)
+        lost = lost + 1 if (found[cloud][1] or "").endswith(NO_NETWORK) else 0
+    return found

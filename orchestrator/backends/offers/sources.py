@@ -1,7 +1,7 @@
 """Answers of live price sources, as rows of a price file. Pure: bytes in, rows out; what cannot be read raises BadAnswer.
 
 Vast's and RunPod's public APIs need no key. SkyPilot's hosted catalogs hold what it can rent elsewhere; GCP's is not used,
-because it prices a GPU apart from its machine.
+because it prices a GPU apart from its machine, and Mithril's is not, because every price in it is $1 a GPU.
 """
 
 from __future__ import annotations
@@ -16,17 +16,33 @@ from orchestrator.backends.offers.hosts import Host, HostRules, host_problem
 VAST_URL = "https://console.vast.ai"  # or what the variable VAST_URL says, as Vast's own client has it
 VAST_PATH = "/api/v0/bundles/"
 VAST_QUERY = {"rentable": {"eq": True}, "rented": {"eq": False}, "type": "on-demand", "limit": 3000, "order": [["dph_base", "asc"]]}
-RUNPOD_URL = "https://api.runpod.io/graphql"
+RUNPOD_URL = "https://api.runpod.io"  # or what RUNPOD_API_BASE_URL says, as RunPod's own client has it
+RUNPOD_PATH = "/graphql"
 RUNPOD_QUERY = {
     "query": "query { gpuTypes { displayName maxGpuCountSecureCloud securePrice secureSpotPrice "
     "lowestPrice(input: {gpuCount: 1, secureCloud: true}) { stockStatus } } }"
 }
 CATALOG_URL = "https://raw.githubusercontent.com/skypilot-org/skypilot-catalog/master/catalogs/v8/{cloud}/vms.csv"
-CATALOGS = ("aws", "azure", "do", "hyperbolic", "lambda", "nebius", "oci", "paperspace", "primeintellect", "shadeform", "verda", "yotta")
+CATALOGS = (
+    "aws",
+    "azure",
+    "do",
+    "hyperbolic",
+    "lambda",
+    "nebius",
+    "oci",
+    "paperspace",
+    "primeintellect",
+    "seeweb",
+    "shadeform",
+    "verda",
+    "yotta",
+)
 _STEADY = 3  # the third cheapest host counts, so that one that is gone in a minute does not turn a plan over
 _BITS_MIB = 1024.0
 _DISK_GB = 64.0  # storage that a rate includes: what a job with an 8B model orders is below it
 _HOURS_A_MONTH = 720.0
+_LEAST_RAM_MIB = 16384.0  # as in the type's name: SkyPilot asks for no less
 _HOST = "8-16384"  # processors and MiB of memory in the names of SkyPilot's types: the least that a job needs
 
 Rows = list[list[str]]
@@ -58,7 +74,7 @@ def vast_rows(answer: bytes, rules: HostRules, today: str) -> tuple[Rows, dict[s
         kept: dict[tuple[str, str, int, str], list[tuple[float, float]]] = defaultdict(list)
         out: Counter[str] = Counter()
         for offer in offers:
-            problem = host_problem(_vast_host(offer), rules)
+            problem = host_problem(vast_host(offer), rules) or _too_small(offer)
             if problem is not None:
                 out[problem] += 1
                 continue
@@ -81,13 +97,21 @@ def vast_rows(answer: bytes, rules: HostRules, today: str) -> tuple[Rows, dict[s
     return rows, dict(out)
 
 
-def _vast_host(offer: dict[str, Any]) -> Host:
+def vast_host(offer: dict[str, Any]) -> Host:
+    """One row of Vast's search as a host. Raises KeyError, TypeError, ValueError when it is not one."""
     return Host(
         machine=str(offer["machine_id"]), verified=offer.get("verification") == "verified" or offer.get("verified") is True,
         reliability=float(offer.get("reliability2") or offer.get("reliability") or 0.0), down_mbit=float(offer.get("inet_down") or 0.0),
         driver=int(str(offer.get("driver_version") or "0").split(".")[0]), cuda=float(offer.get("cuda_max_good") or 0.0),
         duration_s=float(offer.get("duration") or 0.0),
     )  # fmt: skip
+
+
+def _too_small(offer: dict[str, Any]) -> str | None:
+    """Why an order would not be placed on this host, by what SkyPilot asks for in it, or None."""
+    if float(offer.get("cpu_ram") or _LEAST_RAM_MIB) < _LEAST_RAM_MIB or float(offer.get("disk_space") or _DISK_GB) < _DISK_GB:
+        return "less than 16 GiB of memory or 64 GB of disk"
+    return None
 
 
 def _vast_gpu(name: str, ram_mib: float) -> str:
@@ -99,16 +123,19 @@ def _vast_gpu(name: str, ram_mib: float) -> str:
     return {"H100 NVL": "H100-NVL", "RTX 6000Ada": "RTX6000-Ada", "RTX PRO 6000 WS": "RTXPRO6000WS"}.get(plain, plain.replace(" ", ""))
 
 
+_RUNPOD_DISK_USD_PER_GB_MONTH = 0.10  # of a running pod, beside the price of its GPUs: docs.runpod.io/pods/pricing
 _RUNPOD_NAMES = {
     "A100 PCIe": "A100-80GB", "A100 SXM": "A100-80GB-SXM", "H100 PCIe": "H100", "H100 SXM": "H100-SXM", "H100 NVL": "H100-NVL",
     "H200 SXM": "H200-SXM", "B200": "B200", "L4": "L4", "L40": "L40", "L40S": "L40S", "A40": "A40", "A30": "A30", "RTX 3090": "RTX3090",
     "RTX 4090": "RTX4090", "RTX 5090": "RTX5090", "RTX A4000": "RTXA4000", "RTX A5000": "RTXA5000", "RTX A6000": "RTXA6000",
-    "RTX 6000 Ada": "RTX6000-Ada",
+    "RTX 6000 Ada": "RTX6000-Ada", "RTX PRO 6000": "RTXPRO6000", "RTX 3070": "RTX3070", "RTX 3080": "RTX3080", "RTX 4080": "RTX4080",
+    "RTX 5080": "RTX5080",
 }  # fmt: skip
 
 
 def runpod_rows(answer: bytes, today: str) -> Rows:
-    """A row a GPU and count of the secure cloud that is in stock, under SkyPilot's names."""
+    """A row a GPU and count of the secure cloud that is in stock, under SkyPilot's names; the rate with the disk that a job orders."""
+    disk = _DISK_GB * _RUNPOD_DISK_USD_PER_GB_MONTH / _HOURS_A_MONTH
     document = _json(answer, "runpod")
     try:
         rows = []
@@ -118,24 +145,29 @@ def runpod_rows(answer: bytes, today: str) -> Rows:
             if name is None or not gpu.get("securePrice") or stock is None:
                 continue
             for count in range(1, int(gpu.get("maxGpuCountSecureCloud") or 0) + 1):
-                spot = (gpu.get("secureSpotPrice") or 0.0) * count
-                rows.append(
-                    _row("runpod", "", f"{count}x_{name}_SECURE", name, count, gpu["securePrice"] * count, spot, today, "runpod.io, live")
-                )
+                spot = round(gpu["secureSpotPrice"] * count + disk, 5) if gpu.get("secureSpotPrice") else 0.0
+                rate = round(gpu["securePrice"] * count + disk, 5)
+                rows.append(_row("runpod", "", f"{count}x_{name}_SECURE", name, count, rate, spot, today, "runpod.io, live"))
     except (KeyError, TypeError, ValueError) as error:
         raise BadAnswer(f"runpod answered in another form than it used to: {error!r}") from error
     return rows
 
 
 def catalog_rows(answer: bytes, cloud: str, today: str) -> Rows:
-    """The GPU rows of one of SkyPilot's hosted catalogs (schema v8), every region. A spot price of 0 means unknown."""
+    """The GPU rows of one of SkyPilot's hosted catalogs (schema v8), every region. A spot price of 0 means unknown.
+
+    A row without a region is on sale nowhere. A part of a card (AWS g6f, Azure NVadsA10) is left out, with that reason.
+    """
     try:
         reader = csv.DictReader(answer.decode("utf-8").splitlines(), strict=True)
         if not {"InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Region"} <= set(reader.fieldnames or ()):
             raise BadAnswer(f"SkyPilot's catalog of {cloud} has other columns than it used to")
-        rows = []
+        rows, parts = [], set()
         for row in reader:
-            if not row["AcceleratorName"] or not row["InstanceType"]:
+            if not row["AcceleratorName"] or not row["InstanceType"] or not row["Region"]:
+                continue
+            if float(row["AcceleratorCount"]) % 1.0:
+                parts.add((row["InstanceType"], row["AcceleratorName"]))
                 continue
             spot = row.get("SpotPrice") or ""
             rows.append(
@@ -144,4 +176,5 @@ def catalog_rows(answer: bytes, cloud: str, today: str) -> Rows:
             )  # fmt: skip
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise BadAnswer(f"SkyPilot's catalog of {cloud} has another form than it used to: {error!r}") from error
-    return rows
+    left_out = [[cloud, "", kind, gpu, "1", "", "", "", "", today, "", "a part of a card"] for kind, gpu in sorted(parts)]
+    return rows + left_out if rows else []

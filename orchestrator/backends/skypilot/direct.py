@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from orchestrator.backends.observers.runpod import RunPodObserver
 from orchestrator.backends.observers.vast import VastObserver
+from orchestrator.backends.skypilot import notes
 from orchestrator.backends.skypilot.client import SkyClient
 from orchestrator.backends.skypilot.life import arm_command
 from orchestrator.backends.skypilot.shell import Address, Shell
@@ -40,7 +41,8 @@ class Listing(Protocol):
 class DirectReach:
     """The Reach of one such cloud. ``folder``: where the host keys of this run's instances are pinned.
 
-    ``destroy``: ends the instance with this id, by the cloud's own API; raises PortError. ``now``: the cloud's clock, unix
+    ``destroy``: ends the instance with this id, by the cloud's own API and the account's key (None) or the instance's own;
+    raises PortError. One that is gone already is no error. ``now``: the cloud's clock, unix
     seconds, where the create call carries the end as an instant; None: it carries seconds.
     """
 
@@ -49,7 +51,7 @@ class DirectReach:
         client: SkyClient,
         folder: Path,
         observer: Listing,
-        destroy: Callable[[str], None],
+        destroy: Callable[[str, str | None], None],
         now: Callable[[], float] | None = None,
     ) -> None:
         self.observer = observer
@@ -85,11 +87,34 @@ class DirectReach:
         self._call_off(request)
 
     def end(self, name: str, ids: tuple[str, ...], request: str) -> None:
-        for one in ids or tuple(instance.id for instance in self.observer.instances(name)):
-            self._destroy(one)
+        keys = self._made(name)
+        for one in ids or self._all(name, keys):
+            try:
+                self._destroy(one, None)
+            except PortError:
+                if not keys.get(one):
+                    raise
+                self._destroy(one, keys[one])  # by its own key, where the account's is no longer taken
         if not ids:
             self._call_off(request)
             self._ended.add(name)
+
+    def _made(self, name: str) -> dict[str, str]:
+        """The instances that the create calls made, listed or not, with their own keys; {} where the notes cannot be read."""
+        try:
+            return notes.read(self._folder / f"{name}{notes.SUFFIX}").keys
+        except OSError:
+            return {}
+
+    def _all(self, name: str, keys: dict[str, str]) -> tuple[str, ...]:
+        """Every id that may be alive: what was made, and what is listed. Raises PortError when neither says anything."""
+        try:
+            listed = [instance.id for instance in self.observer.instances(name)]
+        except PortError:
+            if not keys:
+                raise
+            listed = []
+        return tuple(dict.fromkeys([*listed, *keys]))
 
     def _call_off(self, request: str) -> None:
         """What SkyPilot still does with the instance is not needed, and must not go on once it is ended."""
@@ -112,23 +137,25 @@ def vast_reach(client: SkyClient, folder: Path) -> DirectReach:
     return DirectReach(client, folder, VastObserver(), _destroy_on_vast)
 
 
-def _destroy_on_vast(instance_id: str) -> None:
+def _destroy_on_vast(instance_id: str, key: str | None) -> None:
     if not instance_id.isdecimal():
         return  # Vast has no other ids
     try:
-        _vast().destroy_instance(id=int(instance_id))
+        _vast(key).destroy_instance(id=int(instance_id))
     except Exception as error:  # the client raises whatever its transport does
+        if getattr(getattr(error, "response", None), "status_code", None) in (404, 410):
+            return
         raise PortError(f"Vast did not take the destroy call: {type(error).__name__}: {str(error)[:200]}") from error
 
 
-def _vast() -> Any:
+def _vast(key: str | None) -> Any:
     from vastai import VastAI
 
-    return VastAI()
+    return VastAI(key) if key else VastAI()
 
 
 def runpod_reach(client: SkyClient, folder: Path) -> DirectReach:
     """RunPod: the end is carried as an instant, because a pod that was stopped has forgotten when it began."""
     from orchestrator.backends.observers.runpod import now, terminate
 
-    return DirectReach(client, folder, RunPodObserver(), terminate, now)
+    return DirectReach(client, folder, RunPodObserver(), lambda pod, key: terminate(pod), now)

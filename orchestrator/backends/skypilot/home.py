@@ -32,6 +32,8 @@ CREDENTIALS = {
     "gcp": ".config/gcloud",
     "azure": ".azure",
 }
+# opened even when nothing is rented there yet: SkyPilot's server does not take in a cloud that is added while it runs
+ALWAYS = frozenset({"vast", "runpod"})
 PLUGIN = "orchestrator.backends.skypilot.plugin.Repairs"
 USER_FILE = "user-id"
 KEY_FILE = "sky-key"  # SkyPilot's name for it
@@ -54,7 +56,7 @@ class SkyHome:
         if self.users_own:
             return
         private(self.folder / ".sky")
-        for cloud in sorted({offer.cloud for offer in offers}):
+        for cloud in sorted({offer.cloud for offer in offers} | ALWAYS):
             self._link(cloud)
         self.user_id  # noqa: B018 - makes what is missing
         open_to = sorted(cloud for cloud, place in CREDENTIALS.items() if (self.folder / place).exists())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.backends.offers.hosts import HostRules
 from orchestrator.backends.skypilot.client import SkyError
 from orchestrator.backends.skypilot.life import onstart_command
 from orchestrator.backends.skypilot.pricelist import ANYWHERE
@@ -17,6 +19,7 @@ from orchestrator.run.ports import NoCapacity, PortError, Refused
 RATE_CAP = "SKYPILOT_CLOUDTUNE_RATE_CAP"  # $/h, storage included; read by the plugin in the server
 CLOUD = "SKYPILOT_CLOUDTUNE_CLOUD"
 ENDS_AT = "SKYPILOT_CLOUDTUNE_ENDS_AT"  # unix seconds by the cloud's clock: the instance's own end, where it must be an instant
+HOSTS = "SKYPILOT_CLOUDTUNE_HOSTS"  # JSON: machines that failed us, and for how long a host must be rentable; read by the plugin
 MINUTE_S = 60.0
 YEAR_MINUTES = 365 * 24 * 60
 _NO_CAPACITY = re.compile(
@@ -65,9 +68,15 @@ def longest_s(offer: Offer, cap_usd: float | None, deadline_s: float | None, lim
     return min(bounds, default=None)
 
 
-def variables(offer: Offer, tolerance: float, ends_at: float | None = None) -> dict[str, str]:
-    """What the plugin must know of the order. ``tolerance``: the share by which the rate may exceed the offer's."""
+def variables(offer: Offer, tolerance: float, rules: HostRules, ends_at: float | None = None) -> dict[str, str]:
+    """What the plugin must know of the order.
+
+    ``tolerance``: the share by which the rate may exceed the offer's; ``rules``: which hosts will do; ``ends_at``: the
+    instance's own end, unix seconds by the cloud's clock, where the create call needs an instant.
+    """
     known = {RATE_CAP: repr(offer.usd_per_hour * (1.0 + tolerance)), CLOUD: offer.cloud}
+    if offer.cloud == "vast":
+        known[HOSTS] = json.dumps({"struck": sorted(rules.struck), "duration_s": rules.duration_s})
     return known if ends_at is None else known | {ENDS_AT: repr(ends_at)}
 
 
@@ -75,6 +84,12 @@ def rate_cap(variables: Mapping[str, str]) -> float | None:
     """The highest rate of an order, $/h, from what :func:`variables` gave; None: none."""
     given = variables.get(RATE_CAP)
     return float(given) if given else None
+
+
+def host_rules(given: str | None) -> HostRules:
+    """The rules that an order's variable holds; what is asked of every host where it holds none. Raises ValueError."""
+    known = json.loads(given) if given else {}
+    return HostRules(struck=frozenset(known.get("struck", ())), duration_s=float(known.get("duration_s", HostRules.duration_s)))
 
 
 def idle_minutes(life_s: float | None) -> int:

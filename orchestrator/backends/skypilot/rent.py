@@ -15,10 +15,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from orchestrator.backends.skypilot import order
+from orchestrator.backends.offers.hosts import HostRules
+from orchestrator.backends.offers.strikes import struck
+from orchestrator.backends.skypilot import notes, order
 from orchestrator.backends.skypilot.client import SkyClient, SkyError, as_error
+from orchestrator.backends.skypilot.notes import NOTES, SUFFIX
 from orchestrator.backends.skypilot.shell import Shell
-from orchestrator.ledger.paths import private
+from orchestrator.ledger.paths import private, state_dir
 from orchestrator.plan.offers import Offer
 from orchestrator.run.events import Instance
 from orchestrator.run.ports import Observer, PortError, Refused
@@ -74,6 +77,10 @@ class Orders:
             raise PortError(f"{self._folder / name}.order cannot be read: {error}") from error
         return known
 
+    def notes(self, name: str) -> Path:
+        """Where the plugin notes what the create calls of this attempt came to."""
+        return self._folder / f"{name}{SUFFIX}"
+
     def gpus(self, name: str) -> int:
         return int(self.read(name).get("gpus", 1))
 
@@ -128,12 +135,16 @@ class SkyRenter:
                 name=name,
                 task=asked,
                 idle_minutes=order.idle_minutes(timer_s),
-                order=order.variables(offer, self._tolerance, ends_at),
+                order=order.variables(offer, self._tolerance, self._hosts(offer), ends_at) | {NOTES: str(self._orders.notes(name))},
             )["request"]
         except SkyError as error:
             raise order.refusal(error) from error
         self._orders.write(name, request=request)
         return self._appears(cloud, name, request)
+
+    def _hosts(self, offer: Offer) -> HostRules:
+        """Which machines of a marketplace will do, by what is known now: one that failed a minute ago is not taken again."""
+        return HostRules(duration_s=max(HostRules.duration_s, self._bounds[1] or 0.0), struck=struck(state_dir(), offer.cloud, time.time()))
 
     def _appears(self, cloud: Reach, name: str, request: str) -> str:
         """Wait until the cloud lists the instance, or SkyPilot gives up."""
@@ -144,9 +155,21 @@ class SkyRenter:
                 return listed[0].id
             if said["status"] in ("FAILED", "CANCELLED", "GONE"):
                 error = said.get("error") or {"type": said["status"], "message": said.get("message", "")}
-                raise order.refusal(as_error(error))
+                return self._made_all_the_same(name, as_error(error))
             time.sleep(ASK_S)
         raise PortError(f"SkyPilot did not make the instance within {CREATE_S:.0f} s")
+
+    def _made_all_the_same(self, name: str, error: SkyError) -> str:
+        """The id of what was made although SkyPilot failed. Raises what its failure means, where it is known that nothing was."""
+        try:
+            made = notes.read(self._orders.notes(name))
+        except OSError as unread:
+            raise PortError(f"{error}; what was made is not known: {unread}") from error
+        if made.keys:
+            return next(reversed(made.keys))  # the cloud may list it late
+        if made.unclear:
+            raise PortError(f"the create call has no clear answer: {error}") from error
+        raise order.refusal(error) from error
 
     def arm(self, name: str, life_s: float) -> None:
         self._cloud_of(name).arm(name, life_s, self._orders.read(name).get("request", ""))

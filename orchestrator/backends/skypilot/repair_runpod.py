@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.backends.skypilot.life import start_command
+from orchestrator.backends.skypilot.notes import create_call
 from orchestrator.backends.skypilot.order import ENDS_AT, rate_cap
 from orchestrator.backends.skypilot.pricelist import ANYWHERE
 
@@ -38,14 +39,20 @@ def repair_runpod(runpod: Any) -> None:
         asked = bounded(asked, _ends_at())
         if asked.get("gpu_type_id"):
             refuse_dearer(runpod.get_gpu(asked["gpu_type_id"], asked["gpu_count"]), asked, rate_cap(os.environ))
-        return on_demand(**asked)
+        with create_call(os.environ) as call:
+            made = on_demand(**asked)
+            call.note("made", id=made["id"])
+            return made
 
     @functools.wraps(spot)
     def create_spot_pod(bid_per_gpu: Any, **asked: Any) -> Any:
         cap, bid = rate_cap(os.environ), float(bid_per_gpu)
         if not 0.0 < bid * asked["gpu_count"] <= (cap or float("inf")):
             raise RuntimeError(f"a bid of {bid} $/h is refused: it must be above 0 and at most the offer's rate")
-        return spot(bid_per_gpu=bid, **bounded(asked, _ends_at()))
+        with create_call(os.environ) as call:
+            made = spot(bid_per_gpu=bid, **bounded(asked, _ends_at()))
+            call.note("made", id=made["id"])
+            return made
 
     @functools.wraps(mutation)
     def generate_pod_deployment_mutation(*arguments: Any, **named: Any) -> str:

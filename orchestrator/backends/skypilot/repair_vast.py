@@ -3,7 +3,8 @@
 The client's query grammar ends at SkyPilot's first quoted value, so that the GPU, its count and the disk are no longer
 asked for and the first offer is rented at any price. Here the query is written so that the grammar takes it (as long as
 :func:`drops_filters` finds that needed), and whatever comes back is compared with what was ordered: GPU, count and
-highest rate, the cheapest first.
+highest rate, and the machine with what is asked of one (``offers/hosts.py``) and those that failed us, so that a price
+that another machine had is not paid to one of them; the cheapest first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import os
 import re
 from typing import Any
 
-from orchestrator.backends.skypilot.order import rate_cap
+from orchestrator.backends.offers.hosts import HostRules, host_problem
+from orchestrator.backends.offers.sources import vast_host
+from orchestrator.backends.skypilot.notes import create_call
+from orchestrator.backends.skypilot.order import HOSTS, host_rules, rate_cap
 
 POLL_S = 2  # SkyPilot asks every 10 s whether an instance is ready; all of them are billed
 
@@ -58,7 +62,7 @@ def repair_vast(vastai: Any) -> None:
             return search(self, query, **named)
         asked = plain_query(query) if needed and isinstance(query, str) else query
         named |= {"order": "dph_total", "storage": float(order["disk_size"]), "type": "bid" if order["preemptible"] else "on-demand"}
-        return fitting(search(self, asked, **named), order["instance_type"], rate_cap(os.environ))
+        return fitting(search(self, asked, **named), order["instance_type"], rate_cap(os.environ), host_rules(os.environ.get(HOSTS)))
 
     @functools.wraps(create)
     def create_instance(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -67,7 +71,14 @@ def repair_vast(vastai: Any) -> None:
             raise RuntimeError(f"a bid of {price} $/h is refused: it must be above 0 and at most the offer's rate")
         if named.get("onstart_cmd"):
             named["onstart_cmd"] = without_key(named["onstart_cmd"], str(self.client.api_key))
-        return create(self, *arguments, **named)
+        usual, self.client.retry = self.client.retry, 1  # a create that is sent again may make two
+        try:
+            with create_call(os.environ) as call:
+                answer = create(self, *arguments, **named)
+                call.note("made", id=answer["new_contract"], key=answer.get("instance_api_key"))
+                return answer
+        finally:
+            self.client.retry = usual
 
     search_offers.cloudtune = True  # type: ignore[attr-defined]
     utils.launch = launch
@@ -75,13 +86,21 @@ def repair_vast(vastai: Any) -> None:
     vastai.VastAI.create_instance = create_instance
 
 
-def fitting(rows: Any, instance_type: str, cap: float | None) -> list[dict[str, Any]]:
-    """The offers that are what SkyPilot's ``instance_type`` (``1x-RTX_4090-32-65536``) says, within ``cap`` $/h."""
+def fitting(rows: Any, instance_type: str, cap: float | None, rules: HostRules) -> list[dict[str, Any]]:
+    """The offers that are what SkyPilot's ``instance_type`` (``1x-RTX_4090-32-65536``) says, within ``cap`` $/h, on hosts that will do."""
     if not isinstance(rows, list):
         return []
     count, gpu = instance_type.split("-")[0].removesuffix("x"), instance_type.split("-")[1].replace("_", " ")
     right = [row for row in rows if row.get("gpu_name") == gpu and str(row.get("num_gpus")) == count]
-    return [row for row in right if cap is None or 0.0 < float(row.get("dph_total") or 0.0) <= cap]
+    return [row for row in right if (cap is None or 0.0 < float(row.get("dph_total") or 0.0) <= cap) and _will_do(row, rules)]
+
+
+def _will_do(row: dict[str, Any], rules: HostRules) -> bool:
+    """Whether the host is one to rent from; a row that does not say what it is of is left."""
+    try:
+        return host_problem(vast_host(row), rules) is None
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def without_key(onstart: str, key: str) -> str:

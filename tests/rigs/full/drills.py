@@ -7,11 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from orchestrator.ledger.database import FILE_NAME, Database
 from orchestrator.ledger.journal import Ledger
@@ -126,6 +130,38 @@ class Desk(RentingDesk):
                     continue
             time.sleep(0.2)
         raise AssertionError(f"not to be killed: {left}")
+
+
+@contextmanager
+def slowed(rig: VastRig, module: str, share: float) -> Iterator[None]:
+    """While the block lasts, every ``python -m MODULE …`` in the rig's instances stands still for this share of the time."""
+    over = threading.Event()
+
+    def running() -> list[psutil.Process]:
+        ours = [one for one in psutil.process_iter(["cmdline"]) if f" -m {module}" in " ".join(one.info["cmdline"] or [])]
+        return [one for one in ours if str(rig.folder) in mounts(one.pid)]
+
+    def mounts(pid: int) -> str:
+        with suppress(OSError):
+            return Path(f"/proc/{pid}/mountinfo").read_text()
+        return ""
+
+    def slow() -> None:
+        while not over.is_set():
+            for one in running():
+                with suppress(psutil.Error):
+                    one.suspend()
+                    over.wait(share * 0.4)
+                    one.resume()
+            over.wait((1.0 - share) * 0.4)
+
+    worker = threading.Thread(target=slow)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
 
 
 def alive(rig: VastRig) -> list[dict[str, Any]]:

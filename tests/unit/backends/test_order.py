@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from orchestrator.backends.offers.hosts import HostRules
 from orchestrator.backends.skypilot import order
 from orchestrator.backends.skypilot.client import SkyError, as_error
 from orchestrator.backends.skypilot.life import onstart_command
@@ -32,7 +33,7 @@ def test_a_pod_may_be_anywhere_unless_the_offer_names_a_country_and_its_end_is_a
     assert (asked["resources"]["region"], asked["resources"]["zone"]) == ("anywhere", "anywhere") and "config" not in asked
     there = order.task(msgspec.structs.replace(pod, region="CA"), "ct-0a1b2c-00000001-1", 16.2, 2400.0)
     assert (there["resources"]["region"], there["resources"]["zone"]) == ("CA", "anywhere")
-    assert order.variables(pod, 0.0, 1_800_000_000.5)[order.ENDS_AT] == "1800000000.5"
+    assert order.variables(pod, 0.0, HostRules(), 1_800_000_000.5)[order.ENDS_AT] == "1800000000.5"
 
 
 def test_a_slurm_offer_names_its_partition() -> None:
@@ -57,9 +58,18 @@ def test_skypilots_timer_never_fires_more_than_a_minute_late(life_s: float | Non
 
 
 def test_the_highest_rate_travels_with_the_order() -> None:
-    assert order.variables(VAST, 0.02) == {order.RATE_CAP: repr(0.4 * 1.02), order.CLOUD: "vast"}
+    assert order.variables(VAST, 0.02, HostRules()) == {
+        order.RATE_CAP: repr(0.4 * 1.02), order.CLOUD: "vast", order.HOSTS: '{"struck": [], "duration_s": 86400.0}'}  # fmt: skip
     free = msgspec.structs.replace(VAST, usd_per_hour=0.0)
-    assert order.variables(free, 0.02)[order.RATE_CAP] == "0.0"
+    assert order.variables(free, 0.02, HostRules())[order.RATE_CAP] == "0.0"
+
+
+def test_the_machines_that_failed_travel_with_it_and_come_out_as_they_went_in() -> None:
+    rules = HostRules(duration_s=100_000.0, struck=frozenset({"7", "42"}))
+    assert order.host_rules(order.variables(VAST, 0.02, rules)[order.HOSTS]) == rules
+    assert order.host_rules(None) == HostRules(struck=frozenset())
+    elsewhere = msgspec.structs.replace(VAST, cloud="slurm")
+    assert order.HOSTS not in order.variables(elsewhere, 0.02, rules)
 
 
 @pytest.mark.parametrize(

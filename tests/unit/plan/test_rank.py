@@ -49,6 +49,20 @@ def test_the_job_is_ranked_and_not_the_hour() -> None:
     assert all(r.offer.expected_s == r.cost.training_s.expected for r in found)
 
 
+def test_padding_takes_time_but_not_where_a_pass_has_one_row() -> None:
+    """Rows of different length in a pass are padded to the longest one, and the card computes on that too."""
+    padded = replace(FACTS, padding=((2, 0.4), (1, 0.0)))
+    plain, slower = (ranked(FAST, facts=facts).ranked[0].cost.training_s.expected for facts in (FACTS, padded))
+    assert 1.2 < slower / plain < 1.45
+    assert [padded.padding_of(rows) for rows in (1, 2, 3)] == [0.0, 0.4, 0.4]
+    assert replace(FACTS, padding=((8, 0.5), (4, 0.3), (2, 0.1))).padding_of(3) == 0.3 and FACTS.padding_of(8) == 0.0
+    alone = replace(padded, workload=replace(FACTS.workload, micro_batch=1, accumulation=16))
+    assert (
+        ranked(FAST, facts=alone).ranked[0].cost.training_s.expected
+        == ranked(FAST, facts=replace(alone, padding=())).ranked[0].cost.training_s.expected
+    )
+
+
 def test_everything_that_is_billed_is_counted() -> None:
     found = ranked(offer()).ranked[0]
     hours = found.cost.total_s.expected / 3600

@@ -70,6 +70,7 @@ planned = st.builds(
     checkpoint_step=steps,
 )
 by_kind: dict[type[ev.Event], st.SearchStrategy[ev.Event]] = {
+    ev.Reoffered: st.builds(ev.Reoffered, at=times, offers=st.lists(offers, max_size=2).map(tuple)),
     ev.Intended: st.builds(ev.Intended, at=times, command=effects),
     ev.Concluded: st.builds(ev.Concluded, at=times, command=decisions),
     ev.Created: st.builds(ev.Created, at=times, attempt=attempts, instance_id=st.just("i1")),

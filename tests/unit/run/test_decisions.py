@@ -327,6 +327,18 @@ def test_how_an_attempt_settles_the_run(reason: Reason, pulled: bool, expected: 
     assert settles(*RUNNING, *brought, doomed(9.0, reason), closed(10.0)) == expected
 
 
+def test_what_was_planned_again_is_tried_and_nothing_else() -> None:
+    newer = msgspec.structs.replace(CHEAP, usd_per_hour=0.3)
+    again = ev.Reoffered(at=50.0, offers=(newer,))
+    command = next_of(create(), doomed(9.0, Reason.MISMATCH), closed(10.0), again, now=500.0)
+    assert isinstance(command, ev.Create) and (command.offer, command.attempt) == (2, 2)
+    state = fold([planned(), create(), doomed(9.0, Reason.MISMATCH), closed(10.0), again])
+    assert state.offers == (CHEAP, LARGE, newer) and state.offers[state.attempts[0].offer] == CHEAP, "what was rented keeps its offer"
+    first = next_of(create(), doomed(9.0, Reason.PREEMPTED), closed(10.0), again, ev.Reoffered(at=60.0, offers=(LARGE,)), now=500.0)
+    assert isinstance(first, ev.Create) and first.offer == 3
+    assert fold([again]).offers == (), "nothing is planned again before it was planned"
+
+
 def test_the_next_offer_and_the_same_one_again() -> None:
     def then(reason: Reason, now: float = 500.0) -> AnyCommand:
         return next_of(create(), doomed(9.0, reason), closed(10.0), now=now)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
 
 import pytest
 
 from orchestrator.backends.offers.free import local_gpu
 from orchestrator.backends.offers.hosts import Host, HostRules, host_problem
-from orchestrator.backends.offers.market import age_warnings, market, previous, price_file
-from orchestrator.backends.offers.refresh import refresh, refresh_stale, write_prices
+from orchestrator.backends.offers.market import age_warnings, market, previous, price_file, read_file
+from orchestrator.backends.offers.refresh import refresh, refresh_all, refresh_stale, write_prices
 from orchestrator.backends.offers.rows import COLUMNS, BadPriceFile, price_problem, read_rows
 from orchestrator.backends.offers.snapshot import snapshot_offers
 from orchestrator.backends.offers.sources import BadAnswer, catalog_rows, runpod_rows, vast_rows
 from orchestrator.backends.offers.strikes import FORGIVEN_S, strike, struck
+from orchestrator.ledger.paths import state_dir
 
 NOW = 1_795_500_000.0  # 2026-11-24
 ROW = ["lambda", "here", "gpu_1x_a10", "A10", "1", "30", "0.75", "", "", "2026-11-20", "test", ""]
@@ -135,9 +139,84 @@ def test_runpod_and_catalogs_are_read_under_skypilots_names() -> None:
              {"displayName": "H100 SXM", "maxGpuCountSecureCloud": 8, "securePrice": 2.99, "lowestPrice": {"stockStatus": None}},
              {"displayName": "Unheard", "securePrice": 1.0}]  # fmt: skip
     rows = runpod_rows(json.dumps({"data": {"gpuTypes": types}}).encode(), "2026-11-24")
-    assert [(r[2], r[4], r[6]) for r in rows] == [("1x_RTX4090_SECURE", "1", "0.69"), ("2x_RTX4090_SECURE", "2", "1.38")]
+    assert [(r[2], r[4], r[6]) for r in rows] == [("1x_RTX4090_SECURE", "1", "0.69889"), ("2x_RTX4090_SECURE", "2", "1.38889")]
     catalog = b"InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\ng6.xlarge,L4,1.0,4,16,0.8,us-east-1,,0.0\nm5,,,4,16,0.1,us-east-1,,\n"
     assert [(r[2], r[3], r[6], r[7]) for r in catalog_rows(catalog, "aws", "2026-11-24")] == [("g6.xlarge", "L4", "0.8", "")]
+
+
+# Shapes as they really are, shortened: catalogs/v8/seeweb/vms.csv (commit 004a1aef) and catalogs/v8/oci/vms.csv (05887511) of
+# skypilot-org/skypilot-catalog; fractions as sky/catalog/data_fetchers/fetch_aws.py and fetch_azure.py of 0.14.1 write them.
+SEEWEB = b"""InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice
+eCS1,,,1,1.0,0.019,ch-lug1,,
+ECS1GPU11,A30,1,8,32.0,0.29,it-fr2,"{'Gpus': [{'Name': 'A30', 'Manufacturer': 'NVIDIA', 'Count': 1.0, 'MemoryInfo': {'SizeInMiB': 24576}}], 'TotalGpuMemoryInMiB': 24576}",
+ECS1GPU6,L4,1,4,32.0,0.38,,"{'Gpus': [{'Name': 'L4', 'Manufacturer': 'NVIDIA', 'Count': 1.0, 'MemoryInfo': {'SizeInMiB': 24576}}], 'TotalGpuMemoryInMiB': 24576}",
+"""
+OCI = b"""InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region,AvailabilityZone
+VM.Standard.E4.Flex$_2_8,,,2,8,,0.037,0.0185,af-casablanca-1,AF-CASABLANCA-1-AD-1
+VM.GPU.A10.1,A10,1,30,240,"{'Gpus': [{'Name': 'A10', 'Manufacturer': 'NVIDIA', 'Count': 1, 'MemoryInfo': {'SizeInMiB': 24576}}], 'TotalGpuMemoryInMiB': 24576}",2,,af-casablanca-1,AF-CASABLANCA-1-AD-1
+VM.GPU3.1,V100,1,12,90,"{'Gpus': [{'Name': 'V100', 'Manufacturer': 'NVIDIA', 'Count': 1, 'MemoryInfo': {'SizeInMiB': 16384}}], 'TotalGpuMemoryInMiB': 16384}",2.95,1.475,af-casablanca-1,AF-CASABLANCA-1-AD-1
+"""
+
+
+def test_catalogs_in_their_recorded_shapes(tmp_path: Path) -> None:
+    assert [(r[1], r[2], r[3], r[6]) for r in catalog_rows(SEEWEB, "seeweb", "2026-11-24")] == [("it-fr2", "ECS1GPU11", "A30", "0.29")]
+    oci = catalog_rows(OCI, "oci", "2026-11-24")
+    assert [(r[2], r[6], r[7]) for r in oci] == [("VM.GPU.A10.1", "2", ""), ("VM.GPU3.1", "2.95", "1.475")]
+    parts = b"InstanceType,AcceleratorName,AcceleratorCount,Price,Region\ng6f.large,L4,0.125,0.2,a\ng6f.large,L4,0.125,0.2,b\ng6.xlarge,L4,1.0,0.8,a\n"
+    write_prices(tmp_path / "aws.csv", catalog_rows(parts, "aws", "2026-11-24"))
+    found = read_file(tmp_path / "aws.csv")
+    assert [o.instance_type for o in found.offers] == ["g6.xlarge"] and found.quarantined == ()
+    assert found.left_out == (("aws g6f.large L4", "a part of a card"),)
+
+
+def test_runpods_answer_as_gpuhunt_and_skypilot_read_it() -> None:
+    # fields of gpuhunt's query_pod_types (src/gpuhunt/providers/runpod.py, 3584151) and SkyPilot's fetch_runpod.py
+    stock = {
+        "stockStatus": "Low",
+        "minimumBidPrice": 0.9,
+        "uninterruptablePrice": 1.8,
+        "minVcpu": 14,
+        "minMemory": 188,
+        "__typename": "LowestPrice",
+    }
+    types = [{"id": "NVIDIA RTX PRO 6000 Blackwell Server Edition", "displayName": "RTX PRO 6000", "maxGpuCountSecureCloud": 1, "securePrice": 1.79,
+              "secureSpotPrice": None, "lowestPrice": stock},
+             {"id": "NVIDIA L4", "displayName": "L4", "maxGpuCountSecureCloud": 1, "securePrice": 0.39, "secureSpotPrice": 0.22,
+              "lowestPrice": stock | {"stockStatus": None}},
+             {"id": "unknown", "displayName": "unknown", "maxGpuCountSecureCloud": None, "securePrice": None, "lowestPrice": None}]  # fmt: skip
+    rows = runpod_rows(json.dumps({"data": {"gpuTypes": types}}).encode(), "2026-11-24")
+    assert [(r[2], r[3], r[6], r[7]) for r in rows] == [("1x_RTXPRO6000_SECURE", "RTXPRO6000", "1.79889", "")], (
+        "what is not in stock is not on sale"
+    )
+    with pytest.raises(BadAnswer):
+        runpod_rows(b'{"errors": [{"message": "Cannot query field"}], "data": null}', "2026-11-24")
+
+
+def test_vast_hosts_that_the_order_would_not_take() -> None:
+    # gpuhunt's vastai.py (3584151): the place may be null, and so may the number of processors
+    odd = [vast_offer(geolocation=None), vast_offer(cpu_ram=8192), vast_offer(disk_space=20.0), vast_offer(cpu_cores=None, cpu_ram=65536)]
+    rows, out = vast_rows(json.dumps({"offers": odd}).encode(), HostRules(), "2026-11-24")
+    assert len(rows) == 1 and rows[0][1] == "US" and out == {"less than 16 GiB of memory or 64 GB of disk": 2}
+
+
+def test_a_source_that_refuses_is_no_matter_of_the_network(tmp_path: Path) -> None:
+    def refuses(address: str, body: bytes | None) -> bytes:
+        raise HTTPError(address, 404, "Not Found", Message(), None)
+
+    count, problem = refresh(tmp_path, "do", NOW, deadline_s=None, get=refuses)
+    assert count == 0 and problem == "prices of do were not refreshed: it answered 404 Not Found"
+
+
+def test_without_a_network_two_are_tried_and_the_rest_is_named(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def nowhere(address: str, body: bytes | None) -> bytes:
+        asked.append(address)
+        raise URLError(OSError(-3, "Temporary failure in name resolution"))
+
+    found = refresh_all(tmp_path, nowhere)
+    assert len(asked) == 2 and list(found) == ["vast", "runpod", "the others"]
+    assert all("urlopen" not in (problem or "") and "is there a network?" in (problem or "") for _, problem in found.values())
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b'{"offers": [{}]}', b'{"data": {"gpuTypes": [{}]}}', b"\xff"])
@@ -170,6 +249,24 @@ def test_a_refresh_is_made_once_an_hour_and_without_a_network_only_one_is_tried(
 
     said = refresh_stale(tmp_path / "other", ["vast", "runpod"], NOW, deadline_s=None, get=fails)
     assert len(said) == 1 and "no route" in said[0] and len(asked) == 2
+
+
+def test_prices_older_than_the_newest_strike_are_not_fresh(tmp_path: Path) -> None:
+    answer = json.dumps({"offers": [vast_offer(machine_id=7, dph_base=0.1), vast_offer(machine_id=8, dph_base=0.5)]}).encode()
+    folder = tmp_path / "cache"
+
+    def plan(after_s: float) -> str:
+        now = price_file(folder, "vast").stat().st_mtime + after_s if after_s else NOW
+        assert refresh_stale(folder, ["vast"], now, deadline_s=None, get=lambda address, body: answer) == ()
+        return next(row.split(",")[6] for row in price_file(folder, "vast").read_text().splitlines() if row.startswith("vast"))
+
+    assert plan(0.0) == "0.52", "the third cheapest of two is the last"
+    fetched = price_file(folder, "vast").stat().st_mtime
+    strike(state_dir(), "vast", "8", "never ready", NOW)
+    os.utime(state_dir() / "strikes.json", (fetched - 5.0, fetched - 5.0))
+    assert plan(60.0) == "0.52", "an older strike is in the prices already"
+    os.utime(state_dir() / "strikes.json", (fetched + 5.0, fetched + 5.0))
+    assert plan(60.0) == "0.12"
 
 
 def price_now(folder: Path) -> float:
