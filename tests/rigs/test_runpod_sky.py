@@ -11,6 +11,8 @@ import pytest
 
 from orchestrator.backends.observers.names import own_name
 from orchestrator.run.selection import instance_name
+from tests.rigs.runpod.market import HOURS_PER_MONTH
+from tests.rigs.runpod.pod import DISK_USD_PER_GB_MONTH
 from tests.rigs.runpod.rig import RunPodRig
 from tests.rigs.test_runpod_rig import pytestmark  # noqa: F401 - the marks are this module's too
 from tests.rigs.test_vast_rig import CACHE
@@ -59,7 +61,8 @@ def test_launch_a_task_and_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert said["shown"] == f"NVIDIA GeForce RTX 4090\n{truth['id']}\n"
         (seen,) = said["seen"]
         assert (seen["name"], seen["id"], seen["ready"], seen["stopped"]) == (NAME, truth["id"], True, False)
-        assert (seen["gpu"], seen["count"], seen["usd_per_hour"]) == ("RTX4090", 1, 0.69)
+        disk = 12 * DISK_USD_PER_GB_MONTH / HOURS_PER_MONTH
+        assert (seen["gpu"], seen["count"], seen["usd_per_hour"]) == ("RTX4090", 1, pytest.approx(0.69 + disk))
         assert 0 < seen["age_s"] < time.monotonic() - began_s
         assert said["after"] == [] and truth["ended_by"] == "account"
         assert (truth["asked_gpu"], truth["place"], truth["secure"], truth["disk_gb"]) == ("NVIDIA GeForce RTX 4090", "US-TX-3", True, 12)
