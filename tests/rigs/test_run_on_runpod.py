@@ -46,7 +46,7 @@ def test_one_command_rents_a_pod_trains_and_leaves_nothing(rig: Rig, tmp_path: P
     document = receipt(said)
     assert_settled(rig, document, 5.0)
     [pod] = rig.truth()
-    assert pod["cloud"] == "runpod" and "4090" in pod["gpu"] and pod["ended_by"] == "account"
+    assert pod["cloud"] == "runpod" and "4090" in pod["gpu_name"] and pod["ended_by"] == "account"
     assert pod["terminate_after"], "the create call carried the end"
     assert "adapter_model.safetensors" in verify_manifest(desk.job / "out/adapter")
     assert server_processes(desk) == []

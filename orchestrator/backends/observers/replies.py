@@ -28,7 +28,7 @@ class Reply:
     """What the cloud said, and when by its own clock."""
 
     document: Any
-    now: float  # unix seconds, of the reply's Date; this machine's where it has none
+    now: float  # unix seconds, the end of the second in the reply's Date; this machine's where it has none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,8 @@ def _refuse(constant: str) -> float:
 
 
 def _unix(date: str | None) -> float:
+    """An age that is reckoned from it is never too small: a Date has whole seconds, rounded down."""
     try:
-        return parsedate_to_datetime(date).timestamp() if date else time.time()
+        return parsedate_to_datetime(date).timestamp() + 1.0 if date else time.time()
     except ValueError:
         return time.time()

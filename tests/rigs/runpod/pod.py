@@ -65,6 +65,7 @@ class Pod(Rental):
             "gpu_usd_per_hour": self.gpu_usd_per_hour,
             "disk_gb": self.container_disk_gb,
             "volume_gb": self.volume_gb,
+            "terminate_after": self.terminate_after,
             "gpu_billed_s": self.seconds_in(BILLED, now),
         }
 

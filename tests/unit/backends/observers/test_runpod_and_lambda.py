@@ -104,7 +104,7 @@ def test_a_pod(cloud: Cloud) -> None:
     cloud.document = pods(POD, POD | {"id": "x", "name": "my-box"}, POD | {"id": "y", "name": None})
     (pod,) = a_runpod(cloud).everything()
     assert (pod.name, pod.id, pod.ready, pod.gpu, pod.count) == (NAME, "50qynxzilsxoey", True, "RTX4090", 2)
-    assert (pod.usd_per_hour, pod.age_s, pod.stopped) == (pytest.approx(0.41), 3600.0, False), "with 73 GB of disk"
+    assert (pod.usd_per_hour, pod.age_s, pod.stopped) == (pytest.approx(0.41), 3601.0, False), "with 73 GB of disk"
     ((method, path, authorization, body),) = cloud.asked
     assert (method, path, authorization) == ("POST", "/graphql", f"Bearer {SECRET}")
     assert json.loads(body) == {"query": runpod.QUERY} and "mutation" not in runpod.QUERY
@@ -115,7 +115,7 @@ def test_a_pod(cloud: Cloud) -> None:
     [
         ({"adjustedCostPerHr": None}, {"usd_per_hour": pytest.approx(0.45)}),
         ({"adjustedCostPerHr": 0}, {"usd_per_hour": pytest.approx(0.45)}),
-        ({"createdAt": "2026-01-02 11:59:00.5 +0000 UTC"}, {"age_s": 59.5}),
+        ({"createdAt": "2026-01-02 11:59:00.5 +0000 UTC"}, {"age_s": 60.5}),
         ({"createdAt": None}, {"age_s": None}),
         ({"createdAt": "yesterday"}, {"age_s": None}),
         ({"runtime": None}, {"ready": False, "stopped": False, "usd_per_hour": pytest.approx(0.41)}),
