@@ -1,7 +1,7 @@
 # make demo   set up ./.venv and run the main job on this machine, for $0
 # make test   set up ./.venv and run every test
 # make rigs   what rents, tried on an emulated cloud whose instances are real machines; root, Linux (tests/rigs/README.md)
-# make rigs-full   the same with the drills: everything goes wrong once; half an hour, a table in docs/rigs-full-DATE.md
+# make rigs-full   the same with the drills: everything goes wrong once; an hour, a table in docs/rigs-full-DATE.md
 # make locks  choose the exact versions again that a rented box installs
 # make simulate   100,000 simulated nights, and each rule removed in turn
 

@@ -73,3 +73,26 @@ def test_the_observer_lists_what_exists(client: Client) -> None:
     assert rows[0]["gpu"] == "RTX4090" and rows[0]["count"] == 1 and rows[0]["id"] == str(truth["id"]) and rows[0]["usd_per_hour"] > 0.3
     wrong = client.rig.run([sys.executable, "-c", code], env={"HOME": str(client.home), "VAST_API_KEY": "wrong"})
     assert "Refused" in wrong.stderr and wrong.returncode == 1, "a wrong key is not an empty account"
+
+
+def test_a_revoked_account_key_does_not_keep_what_was_made_alive(client: Client, tmp_path: Path) -> None:
+    """Nothing can be listed any more; its id and its own key, both from the create reply, end it."""
+    code = (
+        "import sys; from pathlib import Path; import vastai; from orchestrator.backends.skypilot import notes;"
+        "from orchestrator.backends.skypilot.client import SkyClient; from orchestrator.backends.skypilot.direct import vast_reach;"
+        "from orchestrator.backends.skypilot.home import SkyHome;"
+        f"folder = Path(sys.argv[1]); variables = {{notes.NOTES: str(folder / '{NAME}.made')}}; client = vastai.VastAI();\n"
+        "if sys.argv[2] == 'make':\n"
+        "  with notes.create_call(variables) as call:\n"
+        "    made = client.create_instance(id=102, image='any', disk=1, label='x')\n"
+        "    call.note('made', id=made['new_contract'], key=made.get('instance_api_key'))\n"
+        f"else: vast_reach(SkyClient(SkyHome()), folder).end('{NAME}', (), '')"
+    )
+    env = {"HOME": str(client.home), "VAST_API_KEY": client.rig.api_key}
+    for word in ("make", "end"):
+        if word == "end":
+            client.rig.misbehave(key_revoked=True)
+        said = client.rig.run([sys.executable, "-c", code, str(tmp_path), word], env=env)
+        assert said.returncode == 0, said.stderr
+    assert ended(client)["ended_by"] == "instance"
+    assert client.rig.api_key not in (tmp_path / f"{NAME}.made").read_text()

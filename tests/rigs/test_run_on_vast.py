@@ -89,6 +89,16 @@ def test_a_dry_run_asks_the_market_and_rents_nothing(rig: VastRig, tmp_path: Pat
     assert document["plan"]["offers"][0]["cloud"] == "vast" and rig.truth() == []
 
 
+def test_a_machine_that_is_listed_late_is_not_forgotten(rig: VastRig, tmp_path: Path, tiny_model: Path) -> None:  # noqa: F811
+    """SkyPilot gives up on what it has just made, because the cloud does not know it yet; cloudtune knows its id."""
+    rig.misbehave(late_s=6.0)
+    desk = RentingDesk(rig, tmp_path, tiny_model)
+    said = desk.cloudtune("run", "--budget", "5", "--infra", "vast", "-o", "json", bound_s=BOUND_S)
+    assert said.returncode == 0, said.stderr
+    assert_settled(rig, receipt(said), 5.0)
+    assert len(rig.truth()) == 1, "it was used, not left and made again"
+
+
 def test_another_gpu_than_ordered_is_ended_and_the_next_offer_taken(rig: VastRig, tmp_path: Path, tiny_model: Path) -> None:  # noqa: F811
     desk = RentingDesk(rig, tmp_path, tiny_model)
     rig.misbehave(wrong_gpu="A100 SXM4")
