@@ -19,7 +19,7 @@ from orchestrator.backends.simulated.ports import SimulatedCloud, SimulatedEscro
 from orchestrator.backends.simulated.world import Task, World
 from orchestrator.backends.skypilot.box import Load, SkyBox
 from orchestrator.backends.skypilot.client import SkyClient
-from orchestrator.backends.skypilot.direct import vast_reach
+from orchestrator.backends.skypilot.direct import runpod_reach, vast_reach
 from orchestrator.backends.skypilot.home import SkyHome
 from orchestrator.backends.skypilot.rent import Orders, Reach, SkyRenter
 from orchestrator.backends.skypilot.slurm import SlurmReach
@@ -28,6 +28,7 @@ from orchestrator.run.ports import Cargo, Escrow, Observer, Parcel, Provider, Re
 from trainer.contract import TrainerConfig, dump_config, write_manifest
 
 VAST_HOME = "CONFORMANCE_VAST_HOME"  # SkyPilot home that a rig has made ready
+RUNPOD_HOME = "CONFORMANCE_RUNPOD_HOME"  # the same
 SLURM_HOME = "CONFORMANCE_SLURM_HOME"  # the same beside a cluster
 QUIET = Rates(**dict.fromkeys(KINDS, 0.0))
 
@@ -146,7 +147,23 @@ class VastRig(SkyRig):
             backend="skypilot", cloud="vast", region="US", instance_type="1x-RTX_4090-8-16384", gpu="RTX4090", count=1, usable_gib=23.5,
             usd_per_hour=0.36, guard="create-time",
         )  # fmt: skip
-        return offer, vast_reach(client, folder)
+        return offer, vast_reach(client, folder / "home/orders")
+
+
+class RunPodRig(SkyRig):
+    """Pods."""
+
+    variable = RUNPOD_HOME
+    timer_s = 20.0  # an instant by the cloud's clock, set before SkyPilot has begun
+    wait_s = 90.0
+    gone_s = 0.0
+
+    def found(self, client: SkyClient, folder: Path) -> tuple[Offer, Reach]:
+        offer = Offer(
+            backend="skypilot", cloud="runpod", instance_type="1x_RTX4090_SECURE", gpu="RTX4090", count=1, usable_gib=23.5,
+            usd_per_hour=0.70, guard="create-time",
+        )  # fmt: skip
+        return offer, runpod_reach(client, folder / "home/orders")
 
 
 class SlurmRig(SkyRig):
@@ -189,6 +206,8 @@ class SimulatedRig:
 RIGS: dict[str, Callable[[Path], Rig]] = {"local": LocalRig, "simulated": SimulatedRig}
 if os.environ.get(VAST_HOME):  # set by tests/rigs/test_conformance.py, which runs the suite beside an emulated cloud
     RIGS = {"vast": VastRig}
+elif os.environ.get(RUNPOD_HOME):
+    RIGS = {"runpod": RunPodRig}
 elif os.environ.get(SLURM_HOME):
     RIGS = {"slurm": SlurmRig}
 TICKS = 6000
