@@ -138,12 +138,12 @@ def slowed(rig: VastRig, module: str, share: float) -> Iterator[None]:
     over = threading.Event()
 
     def running() -> list[psutil.Process]:
-        ours = [one for one in psutil.process_iter(["cmdline"]) if f" -m {module}" in " ".join(one.info["cmdline"] or [])]
-        return [one for one in ours if str(rig.folder) in mounts(one.pid)]
+        assert rig.cloud.process is not None  # every process of an instance descends from the emulator's
+        return [one for one in psutil.Process(rig.cloud.process.pid).children(recursive=True) if f" -m {module}" in said(one)]
 
-    def mounts(pid: int) -> str:
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/mountinfo").read_text()
+    def said(one: psutil.Process) -> str:
+        with suppress(psutil.Error):
+            return " ".join(one.cmdline())
         return ""
 
     def slow() -> None:
