@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import examine
@@ -32,11 +34,7 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
     job = load_job(find_job_file(path), flags=flags, user_config=config_dir() / "config.yaml")
     drops = job.spec.dataset.drop_bad_rows
     with ExitStack() as stack:
-        target = Path(job.folder, DROPPED_FILE)
-        try:
-            handle = stack.enter_context(open(target, "w", encoding="utf-8")) if drops else None
-        except OSError as error:
-            raise UsageProblem(f"{target} cannot be written: {error.strerror or error}") from error
+        handle = stack.enter_context(_dropped_file(job)) if drops else None
 
         def dropped(file: str, line: int, kind: str, why: str) -> None:
             if handle is not None:
@@ -63,6 +61,32 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
     failed = report.failed(drops=drops)
     _show(job, report, [item for item in unchecked if item], model, (parts, room), accounts, failed=failed)
     return ExitCode.USAGE if failed else ExitCode.OK
+
+
+@contextmanager
+def _dropped_file(job: Job) -> Iterator[IO[str]]:
+    """The list of dropped rows, in its place only once it is whole: a check that stops leaves the earlier one as it was.
+
+    Never the job's own data, and never through a link to another file. Raises UsageProblem.
+    """
+    target = Path(job.folder, DROPPED_FILE)
+    for named in (job.spec.dataset.path, job.spec.dataset.eval_path):
+        if named is not None and os.path.normpath(Path(job.folder, named)) == os.path.normpath(target):
+            raise UsageProblem(f"{target} is the job's data, and the dropped rows would be written over it", hint="rename the data")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        handle = open(temporary, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise UsageProblem(f"{target} cannot be written: {error.strerror or error}") from error
+    try:
+        with handle:
+            yield handle
+        try:
+            os.replace(temporary, target)
+        except OSError as error:
+            raise UsageProblem(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _show(
