@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.output import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 BAR_COLUMNS = 40
-# what would steer the terminal is shown as a picture of itself
-_PICTURES = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 def show_lengths(tokens: dict[str, Any], console: Console) -> None:
@@ -42,7 +42,7 @@ def show_masks(masks: list[dict[str, Any]], console: Console, *, classification:
     for mask in masks:
         text = Text(f"{mask['place']}: ")
         for piece, learned in mask["pieces"]:
-            shown = piece.replace("\n", "⏎").translate(_PICTURES)
+            shown = plain(piece.replace("\n", "⏎"))
             text.append(f"⟦{shown}⟧" if learned else shown, style="bold green" if learned else "dim")
         console.print(text)
     if masks:

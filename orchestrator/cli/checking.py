@@ -113,9 +113,9 @@ def _show(
         output.print_json(found | {"labels": dict(report.labels), "model": model, "unchecked": unchecked, "tokens": tokens, "masks": masks})
         return
     console = output.answers()
-    console.print(f"{report.rows} rows can be used: {report.sentence}", markup=False)
+    console.print(output.plain(f"{report.rows} rows can be used: {report.sentence}"), markup=False)
     for kind, count in report.errors.most_common():
-        console.print(f"{count} × {kind}: {report.first[kind]}", markup=False)
+        console.print(output.plain(f"{count} × {kind}: {report.first[kind]}"), markup=False)
     if report.rows:
         from orchestrator.cli import check_view
 
@@ -129,7 +129,7 @@ def _show(
         if one.state != "unasked":
             console.print(f"{one.what}: {one.said}" + (f"; next: {one.next}" if one.next else ""), markup=False, soft_wrap=True)
     for line in report.reports:
-        console.print(f"note: {line}", markup=False)
+        console.print(output.plain(f"note: {line}"), markup=False)
     if failed:
         output.messages().print("next: mend these rows, or cloudtune check --drop-bad-rows\nbeing charged: nothing", markup=False)
     for item in unchecked:

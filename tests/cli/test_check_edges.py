@@ -92,3 +92,9 @@ def test_rows_do_not_steer_the_terminal(desk: Desk) -> None:
     write(desk, {"d.jsonl": row}, model=yaml.safe_load((desk.job / "cloudtune.yaml").read_text())["model"])
     code, out, err = desk.run("check", "--offline")
     assert code == 0 and "\x1b[2J" not in out and "\x1b]" not in out and "⟦" in out, err
+    write(desk, {"d.jsonl": '{"\\u001b[2Jq": 1}\n'})
+    code, _, err = desk.run("check", "--offline")
+    assert code == 2 and "\x1b" not in err and "␛[2Jq" in err
+    write(desk, {"d.csv": "text,label\na,x\nb,\x1b[2Jy\n"}, task="classification", labels=["x", "y"])
+    code, out, _ = desk.run("check", "--offline")
+    assert code == 2 and "\x1b" not in out
