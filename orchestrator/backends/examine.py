@@ -31,7 +31,7 @@ from orchestrator.ledger.paths import cache_dir, private
 from orchestrator.spec.jobspec import Job
 from trainer.contract import write_atomically
 
-VERSION = 3  # of a kept report; another one is made again
+VERSION = 4  # of a kept report; another one is made again
 KEEP = 40  # reports; the oldest go
 SAMPLE_ROWS = 2000  # that plan counts when nothing was checked before: a second at most
 NEXT = "cloudtune check shows all of it; mend the rows, or dataset.drop_bad_rows: true leaves them out"

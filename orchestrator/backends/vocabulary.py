@@ -71,7 +71,7 @@ def _of_folder(folder: Path, source: str) -> TokenizerFiles | str:
         texts = {name: _text(folder / name) for name in FILES}
         config: dict[str, Any] = _object(texts["special_tokens_map.json"]) | _object(texts["tokenizer_config.json"])
         ends = _object(texts["generation_config.json"]).get("eos_token_id")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataProblem(f"the tokenizer in {folder} cannot be read: {error}", hint="download the model again") from error
     config = {name: word_of(value) or value if name.endswith("_token") else value for name, value in config.items()}
     template = texts["chat_template.jinja"] or template_of(config.pop("chat_template", None))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.output import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -40,7 +42,7 @@ def show_masks(masks: list[dict[str, Any]], console: Console, *, classification:
     for mask in masks:
         text = Text(f"{mask['place']}: ")
         for piece, learned in mask["pieces"]:
-            shown = piece.replace("\n", "⏎")
+            shown = plain(piece.replace("\n", "⏎"))
             text.append(f"⟦{shown}⟧" if learned else shown, style="bold green" if learned else "dim")
         console.print(text)
     if masks:

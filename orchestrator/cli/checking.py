@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.backends.datasets import locate
 from orchestrator.backends.examine import examine
@@ -32,11 +34,7 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
     job = load_job(find_job_file(path), flags=flags, user_config=config_dir() / "config.yaml")
     drops = job.spec.dataset.drop_bad_rows
     with ExitStack() as stack:
-        target = Path(job.folder, DROPPED_FILE)
-        try:
-            handle = stack.enter_context(open(target, "w", encoding="utf-8")) if drops else None
-        except OSError as error:
-            raise UsageProblem(f"{target} cannot be written: {error.strerror or error}") from error
+        handle = stack.enter_context(_dropped_file(job)) if drops else None
 
         def dropped(file: str, line: int, kind: str, why: str) -> None:
             if handle is not None:
@@ -65,6 +63,32 @@ def check(path: Path | None, *, drop_bad_rows: bool, offline: bool) -> int:
     return ExitCode.USAGE if failed else ExitCode.OK
 
 
+@contextmanager
+def _dropped_file(job: Job) -> Iterator[IO[str]]:
+    """The list of dropped rows, in its place only once it is whole: a check that stops leaves the earlier one as it was.
+
+    Never the job's own data, and never through a link to another file. Raises UsageProblem.
+    """
+    target = Path(job.folder, DROPPED_FILE)
+    for named in (job.spec.dataset.path, job.spec.dataset.eval_path):
+        if named is not None and os.path.normpath(Path(job.folder, named)) == os.path.normpath(target):
+            raise UsageProblem(f"{target} is the job's data, and the dropped rows would be written over it", hint="rename the data")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        handle = open(temporary, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise UsageProblem(f"{target} cannot be written: {error.strerror or error}") from error
+    try:
+        with handle:
+            yield handle
+        try:
+            os.replace(temporary, target)
+        except OSError as error:
+            raise UsageProblem(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _show(
     job: Job,
     report: Report,
@@ -89,9 +113,9 @@ def _show(
         output.print_json(found | {"labels": dict(report.labels), "model": model, "unchecked": unchecked, "tokens": tokens, "masks": masks})
         return
     console = output.answers()
-    console.print(f"{report.rows} rows can be used: {report.sentence}", markup=False)
+    console.print(output.plain(f"{report.rows} rows can be used: {report.sentence}"), markup=False)
     for kind, count in report.errors.most_common():
-        console.print(f"{count} × {kind}: {report.first[kind]}", markup=False)
+        console.print(output.plain(f"{count} × {kind}: {report.first[kind]}"), markup=False)
     if report.rows:
         from orchestrator.cli import check_view
 
@@ -105,7 +129,7 @@ def _show(
         if one.state != "unasked":
             console.print(f"{one.what}: {one.said}" + (f"; next: {one.next}" if one.next else ""), markup=False, soft_wrap=True)
     for line in report.reports:
-        console.print(f"note: {line}", markup=False)
+        console.print(output.plain(f"note: {line}"), markup=False)
     if failed:
         output.messages().print("next: mend these rows, or cloudtune check --drop-bad-rows\nbeing charged: nothing", markup=False)
     for item in unchecked:

@@ -72,11 +72,20 @@ def dump(document: Any) -> str:
     return json.dumps(document, ensure_ascii=False, indent=2)
 
 
+# what would steer the terminal becomes a picture of itself; the end of a line stays
+_PICTURES = {code: 0x2400 + code for code in range(32) if code != 10} | {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+def plain(text: str) -> str:
+    """Text of a stranger (a row, a file's or a column's name) that cannot steer the terminal."""
+    return text.translate(_PICTURES)
+
+
 def show_error(error: CloudtuneError) -> None:
     """What happened, why, what to type next, what is being charged; on stderr, and as JSON on stdout when asked for."""
-    sys.stderr.write(f"{_coloured('error:')} {error.message}\n")
+    sys.stderr.write(f"{_coloured('error:')} {plain(error.message)}\n")
     if error.hint:
-        sys.stderr.write(f"  next: {error.hint}\n")
+        sys.stderr.write(f"  next: {plain(error.hint)}\n")
     sys.stderr.write(f"  being charged: {error.charged}\n")
     if as_json():
         body = {"message": error.message, "hint": error.hint, "charged": error.charged, "exit_code": int(error.exit_code)}

@@ -47,6 +47,7 @@ def check_data(
     shape = checker.read(places.train, places.sources(held_out=False), held_out=False)
     if places.held_out is not None:
         checker.read(places.held_out, places.sources(held_out=True), held_out=True)
+    checker.judge_held_out()
     if shape is not None and shape.labelled and len(report.labels) < 2 and report.rows:
         report.add("fewer than two labels", f"{places.train}: every training row has the label {next(iter(report.labels))!r}")
     checker.judge_stops(shape)
@@ -67,6 +68,7 @@ class _Checker:
     characters: int = 0
     looked: bool = False  # at tokenizer and template
     first_place: str = ""
+    held_labels: dict[str, str] = field(default_factory=dict)  # label of held-out rows -> the first such row
 
     def read(self, path: Path, sources: list[Source], *, held_out: bool) -> Shape | None:
         """All rows of one dataset."""
@@ -93,6 +95,8 @@ class _Checker:
         report.notes += reading.notes
         if report.rows == before and not held_out and not report.errors:
             report.add("no rows", f"dataset {path} has no rows")
+        if held_out and not len(report.held_out.kept):
+            report.add("no rows", f"dataset {path} has no held-out row that can be used")
         if shape is not None and not held_out:
             report.sentence = shape.sentence
         return shape
@@ -121,7 +125,7 @@ class _Checker:
             lengths.add(measured.full, measured.kept, row.place)
             lengths.stops += measured.stops
             lengths.doubled_stops += measured.doubled_stop
-            self._count(canonical, held_out=held_out)
+            self._count(canonical, row.place, held_out=held_out)
 
     def _measured(self, rows: list[Canonical]) -> list[Measured]:
         if self.measurer is not None:
@@ -147,13 +151,15 @@ class _Checker:
             except DataProblem:
                 continue  # a template that refuses the row is named with it
 
-    def _count(self, row: Canonical, *, held_out: bool) -> None:
+    def _count(self, row: Canonical, place: str, *, held_out: bool) -> None:
         report, seen = self.report, self.seen
         encoded = msgspec.json.encode(row)
         mark, size = hash(encoded), len(encoded) + _spaces(row)
         if held_out:
             report.held_out_bytes += size
             report.leaked += mark in seen
+            if "label" in row:
+                self.held_labels.setdefault(str(row["label"]), place)
             return
         report.rows += 1
         report.train_bytes += size
@@ -162,6 +168,12 @@ class _Checker:
             seen.add(mark)
         if "label" in row:
             report.labels[row["label"]] += 1
+
+    def judge_held_out(self) -> None:
+        """A label that is scored and never trained stops the run, and leaving rows out does not mend it."""
+        for label, place in self.held_labels.items():
+            if label not in self.report.labels and self.report.rows:
+                self.report.add("label never trained", f"{place}: label {label!r} is in the held-out rows but never in training")
 
     def judge_stops(self, shape: Shape | None) -> None:
         """An answer whose end is always cut away teaches the model never to stop."""

@@ -41,6 +41,8 @@ def scan(sources: list[Source], reading: Reading) -> Iterator[Row | BadRow]:
             yield from _READERS[source.kind](source, reading)
         except UnicodeDecodeError as error:
             raise DataProblem(f"{source.name}: not {error.encoding} text (byte {error.start})", hint="state dataset.encoding") from error
+        except UnicodeError as error:
+            raise DataProblem(f"{source.name} cannot be decoded: {error}", hint="state dataset.encoding") from error
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
             raise DataProblem(f"{source.name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -13,7 +13,15 @@ from orchestrator.data.lengths import Lengths
 IMBALANCE = 10  # times as many rows of one label as of another
 # leaving rows out does not mend these
 FATAL = frozenset(
-    {"fewer than two labels", "no rows", "no chat template", "no stop token", "stop token never learned", "template drops answers"}
+    {
+        "fewer than two labels",
+        "no rows",
+        "no chat template",
+        "no stop token",
+        "stop token never learned",
+        "template drops answers",
+        "label never trained",
+    }
 )
 
 

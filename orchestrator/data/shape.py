@@ -90,9 +90,10 @@ def _label_reader(data: DatasetSpec, column: str) -> Callable[[dict[str, Any], s
 
 
 def _classification(data: DatasetSpec, columns: list[str], source: str) -> Shape:
-    label = data.label or ("label" if "label" in columns else label_column(columns))
+    label = data.label or ("label" if "label" in columns else None)
     if label is None and data.text is None and data.prompt is None and pair_columns(columns) is not None:
-        return arena_classification(data, columns, source)
+        return arena_classification(data, columns, source)  # before its 'winner' is taken for a label beside a text
+    label = label or label_column(columns)
     if label is None:
         raise DataProblem(f"{source}: no column 'label'", hint=f"name it with dataset.label; the columns are {', '.join(columns)}")
     found = "text" if "text" in columns else text_column(columns)

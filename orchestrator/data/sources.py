@@ -26,7 +26,18 @@ BOMB_RATIO, BOMB_BYTES = 200, 64 * 2**20  # text compresses up to about 20 to 1;
 HEAD_BYTES = 1 << 20
 # files that lie beside data and are not data
 HELD = ("test", "valid", "val", "eval", "dev")  # how files begin that are to score on
-BESIDE = ("readme", "license", "licence", "dataset_info", "dataset_infos", "state", "sample_submission", "kernel-metadata", "package")
+BESIDE = (
+    "readme",
+    "license",
+    "licence",
+    "dataset_info",
+    "dataset_infos",
+    "state",
+    "sample_submission",
+    "kernel-metadata",
+    "package",
+    "dropped.jsonl",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +144,10 @@ def _folder(folder: Path, root: Path, *, held_out: bool) -> list[Source]:
         shown = path.relative_to(folder)
         if any(part.startswith((".", "__MACOSX")) for part in shown.parts) or _kind(path.name) is None:
             continue
+        if path.is_symlink() and not _leads_somewhere(path):
+            raise DataProblem(
+                f"{path} is a link to nothing, so that its rows would be missing", hint="fetch what it names, or remove the link"
+            )
         if not path.resolve().is_relative_to(root):
             raise DataProblem(
                 f"{path} is a link that leads out of the dataset's folder", hint="copy the file into the folder, or remove the link"
@@ -140,6 +155,13 @@ def _folder(folder: Path, root: Path, *, held_out: bool) -> list[Source]:
         if path.is_file():
             found.append(Source(name=str(path), kind=str(_kind(path.name)), size_bytes=path.stat().st_size, path=path))
     return _chosen(found, str(folder), held_out=held_out)
+
+
+def _leads_somewhere(link: Path) -> bool:
+    try:
+        return link.exists()
+    except OSError:  # in a circle
+        return False
 
 
 def _archive(path: Path, *, held_out: bool) -> list[Source]:

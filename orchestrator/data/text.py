@@ -46,7 +46,7 @@ def detect(head: bytes, name: str, stated: str | None = None) -> str:
 def _stated(codec: str) -> str:
     try:
         found = codecs.lookup(codec)
-        b"a".decode(found.name)  # some codecs of Python are not text encodings
+        "a".encode(found.name)  # some codecs of Python are not text encodings
     except (LookupError, UnicodeError, ValueError) as error:
         if isinstance(error, UnicodeError) and not isinstance(error, LookupError):
             return codec  # two bytes a character: one byte alone is no text in it
