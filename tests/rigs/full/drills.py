@@ -148,10 +148,13 @@ def slowed(rig: VastRig, module: str, share: float) -> Iterator[None]:
 
     def slow() -> None:
         while not over.is_set():
-            for one in running():
+            found = running()
+            for one in found:
                 with suppress(psutil.Error):
                     one.suspend()
-                    over.wait(share * 0.4)
+            over.wait(share * 0.4)
+            for one in found:
+                with suppress(psutil.Error):
                     one.resume()
             over.wait((1.0 - share) * 0.4)
 
