@@ -15,8 +15,11 @@ from orchestrator.errors import DataProblem
 Turns = list[dict[str, str]]
 
 
+LOOPS = 100_000  # turns of all range() loops in one rendering: a template that needs more is hostile or broken
+
+
 class ChatTemplate:
-    """A compiled template. Raises DataProblem when it cannot be compiled."""
+    """A compiled template, bounded in time and memory. Raises DataProblem when it cannot be compiled."""
 
     def __init__(self, source: str, words: Mapping[str, str]) -> None:
         import jinja2
@@ -38,11 +41,30 @@ class ChatTemplate:
         def to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
             return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
-        )
+        class Bounded(ImmutableSandboxedEnvironment):
+            """``*`` and ``**`` make nothing that is longer than a conversation may be."""
+
+            intercepted_binops = frozenset({"*", "**"})
+
+            def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+                if operator == "**" or not all(isinstance(one, (int, float)) for one in (left, right)):
+                    size = max((abs(one) for one in (left, right) if isinstance(one, (int, float))), default=0)
+                    if size > LOOPS:
+                        refuse("it repeats something without end")
+                return super().call_binop(context, operator, left, right)
+
+        def counted(*bounds: int) -> range:
+            found = range(*bounds)
+            self._loops += len(found)
+            if self._loops > LOOPS:
+                refuse("its loops are too long")
+            return found
+
+        environment = Bounded(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"])
         environment.filters["tojson"] = to_json
         environment.globals["raise_exception"] = refuse
+        environment.globals["range"] = counted
+        self._loops = 0
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         try:
             self._template = environment.from_string(source)
@@ -54,6 +76,7 @@ class ChatTemplate:
         """The text of a conversation; with ``ask``, up to where the next answer begins. Raises DataProblem when it is refused."""
         if not turns:
             raise DataProblem("the conversation begins with the assistant's turn, which answers nothing")
+        self._loops = 0
         try:
             # what Template.render does, but for a copy of all globals for each row
             context = self._template.new_context({**self._given, "messages": turns, "add_generation_prompt": ask}, shared=True)
