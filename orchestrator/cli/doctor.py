@@ -21,7 +21,6 @@ State = Literal["ok", "missing", "problem", "unasked"]
 LEAST_FREE_GIB = 2.0  # of the state folder: adapters, checkpoints, SkyPilot's own files
 # what other tools keep where, for places that cloudtune plans and lists but does not rent yet
 ELSEWHERE = {
-    "runpod": (".runpod/config.toml", "runpod config, with a key of runpod.io's settings page"),
     "lambda": (".lambda_cloud/lambda_keys", "a file with the line: api_key = KEY, from lambda.ai's dashboard"),
     "aws": (".aws/credentials", "aws configure"),
 }
