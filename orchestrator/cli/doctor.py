@@ -15,7 +15,7 @@ from typing import Literal
 from orchestrator.cli import output, places
 from orchestrator.errors import CloudtuneError, ExitCode
 from orchestrator.ledger.paths import state_dir
-from orchestrator.run.ports import PortError
+from orchestrator.run.ports import PortError, Refused
 
 State = Literal["ok", "missing", "problem", "unasked"]
 LEAST_FREE_GIB = 2.0  # of the state folder: adapters, checkpoints, SkyPilot's own files
@@ -119,6 +119,8 @@ def asked(place: str, ask: Callable[[], tuple[object, ...]]) -> Finding:
         count = len(ask())
     except (PortError, CloudtuneError) as error:
         said = error.message if isinstance(error, CloudtuneError) else str(error)
-        return Finding(what=place, state="problem", said=said, next=places.HOW_TO[place.split("/")[0]])
+        silent = isinstance(error, PortError) and not isinstance(error, Refused)  # the credential may well be good
+        how = "it gave no answer: look at the network, and try again" if silent else places.HOW_TO[place.split("/")[0]]
+        return Finding(what=place, state="problem", said=said, next=how)
     running = f"{count} of cloudtune's instances there" if count else "nothing of cloudtune's is there"
     return Finding(what=place, state="ok", said=f"answers in {time.monotonic() - began:.1f} s; {running}")
