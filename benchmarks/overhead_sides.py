@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from tests.rigs.vast.rig import PROJECT, VastRig
 from trainer.contract import Kind, verify_manifest
 from trainer.progress import read_progress
 
-DRIVER = "580.65.06"  # the wheels at hand are of this line
 BOUND_S = 400.0
 CLUSTER = "plain"
 DISK_GB = 20
@@ -52,7 +50,7 @@ DONE_LINE = re.compile(r"(\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?).*Cluster launched"
 def market() -> Iterator[VastRig]:
     """A rig whose machines have the driver that the wheels need."""
     with VastRig() as rig:
-        rig.offers = [replace(offer, driver_version=DRIVER) for offer in rig.offers]
+        rig.cloud.fit()
         yield rig
 
 

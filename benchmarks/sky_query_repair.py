@@ -1,6 +1,6 @@
 """A plugin for a plain SkyPilot server that asks Vast for the GPU that was ordered, and changes nothing else.
 
-Without it SkyPilot 0.14.1 with vastai 1.x rents whatever offer comes first (``orchestrator/backends/skypilot/plugin.py``
+Without it SkyPilot 0.14.1 with vastai 1.x rents whatever offer comes first (``orchestrator/backends/skypilot/repair_vast.py``
 says why). How often SkyPilot polls, what it installs and which keys it writes stay as they are.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from sky.server import plugins
 
-from orchestrator.backends.skypilot.plugin import drops_filters, plain_query
+from orchestrator.backends.skypilot.repair_vast import drops_filters, plain_query
 
 PLUGIN = "benchmarks.sky_query_repair.QueryRepair"
 

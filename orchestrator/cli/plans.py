@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,8 +98,3 @@ def said(plan: Plan, path: Path | None) -> str:
     if path is None:
         return f"Plan {plan.fingerprint}, good until {until} (it could not be kept: {state_dir()} cannot be written)."
     return f"Plan {plan.fingerprint}, good until {until}: cloudtune run --plan {plan.fingerprint[:8]}"
-
-
-def replaced(checked: Any, plan: Plan) -> Any:
-    """A checked job with another plan."""
-    return dataclasses.replace(checked, plan=plan, offers=plan.offers)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -49,7 +50,8 @@ def run(
     if checked.going_on is not None and checked.going_on.rented:
         console.print(checked.going_on.sentence(time.time()) + ("" if saved is None else " The plan is not used."), markup=False)
     elif saved is not None:
-        checked = plans.replaced(checked, plans.settled(job, checked.plan, saved))
+        held = plans.settled(job, checked.plan, saved)
+        checked = replace(checked, plan=held, offers=held.offers)
     if dry_run:
         from orchestrator.cli import dry_view
 

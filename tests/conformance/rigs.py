@@ -147,7 +147,7 @@ class VastRig(SkyRig):
             backend="skypilot", cloud="vast", region="US", instance_type="1x-RTX_4090-8-16384", gpu="RTX4090", count=1, usable_gib=23.5,
             usd_per_hour=0.36, guard="create-time",
         )  # fmt: skip
-        return offer, vast_reach(client, folder / "home/orders")
+        return offer, vast_reach(client, folder)
 
 
 class RunPodRig(SkyRig):
@@ -163,7 +163,7 @@ class RunPodRig(SkyRig):
             backend="skypilot", cloud="runpod", instance_type="1x_RTX4090_SECURE", gpu="RTX4090", count=1, usable_gib=23.5,
             usd_per_hour=0.70, guard="create-time",
         )  # fmt: skip
-        return offer, runpod_reach(client, folder / "home/orders")
+        return offer, runpod_reach(client, folder)
 
 
 class SlurmRig(SkyRig):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,5 +47,5 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[VastRig]:
     """A market on which boxes can install and train."""
     monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
     with VastRig() as rig:
-        rig.offers = [replace(offer, driver_version="580.65.06") for offer in rig.offers]  # the wheels at hand are of this line
+        rig.cloud.fit()
         yield rig

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.rigs import RUNPOD_HOME, VAST_HOME
 from tests.rigs import test_vast_rig
-from tests.rigs.machines.rig import Rig
 from tests.rigs.runpod.rig import RunPodRig
 from tests.rigs.vast.rig import VastRig
 
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_S = 420.0
-DRIVER = "580.65.06"
 
 
 def suite() -> list[str]:
@@ -27,24 +24,14 @@ def suite() -> list[str]:
     return argv
 
 
-def fitted(name: str) -> Rig:
-    """One cloud whose machines can install the wheels at hand."""
-    if name == "vast":
-        vast = VastRig()
-        vast.offers = [replace(offer, driver_version=DRIVER) for offer in vast.offers]
-        return vast
-    runpod = RunPodRig()
-    runpod.gpus = [replace(gpu, driver_version=DRIVER, cuda=13.0) for gpu in runpod.gpus]
-    return runpod
-
-
 @pytest.mark.timeout(BOUND_S + 30.0)
 @pytest.mark.rig
 @test_vast_rig.pytestmark[1]
-@pytest.mark.parametrize(("name", "variable"), [("vast", VAST_HOME), ("runpod", RUNPOD_HOME)])
-def test_a_cloud(name: str, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "variable"), [(VastRig, VAST_HOME), (RunPodRig, RUNPOD_HOME)])
+def test_a_cloud(kind: type[VastRig | RunPodRig], variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", test_vast_rig.CACHE)
-    with fitted(name) as rig:
+    with kind() as rig:
+        rig.cloud.fit()
         home = rig.make_home(tmp_path / "home")
         sky = tmp_path / "sky"
         rig.image.seed_wheel(sky)

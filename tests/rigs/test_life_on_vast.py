@@ -86,7 +86,7 @@ def test_a_revoked_account_key_does_not_keep_what_was_made_alive(client: Client,
         "  with notes.create_call(variables) as call:\n"
         "    made = client.create_instance(id=102, image='any', disk=1, label='x')\n"
         "    call.note('made', id=made['new_contract'], key=made.get('instance_api_key'))\n"
-        f"else: vast_reach(SkyClient(SkyHome()), folder).end('{NAME}', (), '')"
+        f"else: vast_reach(SkyClient(SkyHome()), folder).end('{NAME}', (), '', notes.read(folder / '{NAME}.made').keys)"
     )
     env = {"HOME": str(client.home), "VAST_API_KEY": client.rig.api_key}
     for word in ("make", "end"):

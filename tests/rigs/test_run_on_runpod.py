@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,14 @@ from tests.rigs.vast.rig import VastCloud
 from tests.trainer.trainer_rig import tiny_model  # noqa: F401 - a fixture
 from trainer.contract import verify_manifest
 
-DRIVER = "580.65.06"  # the wheels at hand are of this line
-
 
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """Both clouds beside one user."""
     monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
     with Rig(VastCloud, RunPodCloud) as rig:
-        vast, runpod = rig.clouds["vast"], rig.clouds["runpod"]
-        assert isinstance(vast, VastCloud) and isinstance(runpod, RunPodCloud)
-        vast.offers = [replace(offer, driver_version=DRIVER) for offer in vast.offers]
-        runpod.gpus = [replace(gpu, driver_version=DRIVER, cuda=13.0) for gpu in runpod.gpus]
+        for cloud in rig.clouds.values():
+            cloud.fit()
         yield rig
 
 

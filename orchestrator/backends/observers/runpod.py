@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,21 +52,15 @@ class RunPodObserver:
 
     def everything(self) -> tuple[Instance, ...]:
         reply = self._asked()
-        try:
-            ours = [(row, name) for row in _rows(reply) if (name := own_name(row.get("name"))) is not None]
-            return tuple(listed(row, name, reply.now) for row, name in ours if not _gone(row))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PortError(f"RunPod answered in another form than it used to: {type(error).__name__}") from error
+        with _known_form():
+            return tuple(listed(row, name, reply.now) for row, name in _ours(reply))
 
     def ssh_address(self, name: str) -> tuple[str, int] | None:
         """(host, port) of the pod called ``name``, once RunPod says them. Raises PortError."""
-        try:
-            for row in _rows(self._asked()):
-                ports = _public_ssh(row) if own_name(row.get("name")) == name and not _gone(row) else []
-                if ports:
-                    return str(ports[0]["ip"]), int(ports[0]["publicPort"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PortError(f"RunPod answered in another form than it used to: {type(error).__name__}") from error
+        reply = self._asked()
+        with _known_form():
+            for port in (port for row, shown in _ours(reply) if shown == name for port in _public_ssh(row)):
+                return str(port["ip"]), int(port["publicPort"])
         return None
 
     def _asked(self) -> Reply:
@@ -88,9 +84,13 @@ def terminate(pod_id: str) -> None:
             raise
 
 
+def address() -> str:
+    """Where RunPod's API is asked."""
+    return f"{(os.environ.get(API_VARIABLE) or API).rstrip('/')}/graphql"
+
+
 def _ask(key: Key, query: str, timeout_s: float) -> Reply:
-    address = f"{(os.environ.get(API_VARIABLE) or API).rstrip('/')}/graphql"
-    reply = ask("RunPod", address, key, body={"query": query}, timeout_s=timeout_s)
+    reply = ask("RunPod", address(), key, body={"query": query}, timeout_s=timeout_s)
     errors = reply.document.get("errors") if isinstance(reply.document, dict) else None
     if errors:  # GraphQL says no with HTTP 200
         said = errors[0].get("message") if isinstance(errors, list) and isinstance(errors[0], dict) else errors
@@ -98,11 +98,22 @@ def _ask(key: Key, query: str, timeout_s: float) -> Reply:
     return reply
 
 
-def _rows(reply: Reply) -> list[dict[str, Any]]:
+@contextmanager
+def _known_form() -> Iterator[None]:
+    """What is read of a reply; a form that is not known is a PortError, and never "nothing there"."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PortError(f"RunPod answered in another form than it used to: {type(error).__name__}") from error
+
+
+def _ours(reply: Reply) -> list[tuple[dict[str, Any], str]]:
+    """cloudtune's own pods that are not gone, with cloudtune's name of each."""
     rows = reply.document["data"]["myself"]["pods"]
     if not isinstance(rows, list):
         raise TypeError("pods")
-    return rows
+    ours = [(row, name) for row in rows if (name := own_name(row.get("name"))) is not None]
+    return [(row, name) for row, name in ours if not _gone(row)]
 
 
 def _public_ssh(row: dict[str, Any]) -> list[dict[str, Any]]:

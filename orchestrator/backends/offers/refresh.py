@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.backends.observers import runpod
 from orchestrator.backends.offers.hosts import HostRules
 from orchestrator.backends.offers.market import previous, price_file
 from orchestrator.backends.offers.rows import COLUMNS, END
 from orchestrator.backends.offers.sources import (
     CATALOG_URL,
     CATALOGS,
-    RUNPOD_PATH,
     RUNPOD_QUERY,
-    RUNPOD_URL,
     VAST_PATH,
     VAST_QUERY,
     VAST_URL,
@@ -51,10 +50,6 @@ def fetch(address: str, body: bytes | None) -> bytes:
     if len(found) > MAX_BYTES:
         raise OSError(f"{address} answered more than {MAX_BYTES} bytes")
     return found
-
-
-def _runpod_address() -> str:
-    return os.environ.get("RUNPOD_API_BASE_URL", RUNPOD_URL).rstrip("/") + RUNPOD_PATH
 
 
 def _vast_address() -> str:
@@ -123,7 +118,7 @@ def _rows(cloud: str, today: str, now: float, deadline_s: float | None, get: Fet
         rules = HostRules(duration_s=max(HostRules.duration_s, deadline_s or 0.0), struck=struck(state_dir(), "vast", now))
         return vast_rows(get(_vast_address(), json.dumps(VAST_QUERY).encode()), rules, today)[0]
     if cloud == "runpod":
-        return runpod_rows(get(_runpod_address(), json.dumps(RUNPOD_QUERY).encode()), today)
+        return runpod_rows(get(runpod.address(), json.dumps(RUNPOD_QUERY).encode()), today)
     return catalog_rows(get(CATALOG_URL.format(cloud=cloud), None), cloud, today)
 
 

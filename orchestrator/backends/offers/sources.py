@@ -11,13 +11,12 @@ import json
 from collections import Counter, defaultdict
 from typing import Any
 
+from orchestrator.backends.observers.runpod import USD_PER_GB_MONTH, accelerator
 from orchestrator.backends.offers.hosts import Host, HostRules, host_problem
 
 VAST_URL = "https://console.vast.ai"  # or what the variable VAST_URL says, as Vast's own client has it
 VAST_PATH = "/api/v0/bundles/"
 VAST_QUERY = {"rentable": {"eq": True}, "rented": {"eq": False}, "type": "on-demand", "limit": 3000, "order": [["dph_base", "asc"]]}
-RUNPOD_URL = "https://api.runpod.io"  # or what RUNPOD_API_BASE_URL says, as RunPod's own client has it
-RUNPOD_PATH = "/graphql"
 RUNPOD_QUERY = {
     "query": "query { gpuTypes { displayName maxGpuCountSecureCloud securePrice secureSpotPrice "
     "lowestPrice(input: {gpuCount: 1, secureCloud: true}) { stockStatus } } }"
@@ -123,26 +122,23 @@ def _vast_gpu(name: str, ram_mib: float) -> str:
     return {"H100 NVL": "H100-NVL", "RTX 6000Ada": "RTX6000-Ada", "RTX PRO 6000 WS": "RTXPRO6000WS"}.get(plain, plain.replace(" ", ""))
 
 
-_RUNPOD_DISK_USD_PER_GB_MONTH = 0.10  # of a running pod, beside the price of its GPUs: docs.runpod.io/pods/pricing
-_RUNPOD_NAMES = {
-    "A100 PCIe": "A100-80GB", "A100 SXM": "A100-80GB-SXM", "H100 PCIe": "H100", "H100 SXM": "H100-SXM", "H100 NVL": "H100-NVL",
-    "H200 SXM": "H200-SXM", "B200": "B200", "L4": "L4", "L40": "L40", "L40S": "L40S", "A40": "A40", "A30": "A30", "RTX 3090": "RTX3090",
-    "RTX 4090": "RTX4090", "RTX 5090": "RTX5090", "RTX A4000": "RTXA4000", "RTX A5000": "RTXA5000", "RTX A6000": "RTXA6000",
-    "RTX 6000 Ada": "RTX6000-Ada", "RTX PRO 6000": "RTXPRO6000", "RTX 3070": "RTX3070", "RTX 3080": "RTX3080", "RTX 4080": "RTX4080",
-    "RTX 5080": "RTX5080",
-}  # fmt: skip
+_RUNPOD_CARDS = frozenset({  # by RunPod's own names
+    "A100 PCIe", "A100 SXM", "H100 PCIe", "H100 SXM", "H100 NVL", "H200 SXM", "B200", "L4", "L40", "L40S", "A40", "A30", "RTX 3090",
+    "RTX 4090", "RTX 5090", "RTX A4000", "RTX A5000", "RTX A6000", "RTX 6000 Ada", "RTX PRO 6000", "RTX 3070", "RTX 3080", "RTX 4080",
+    "RTX 5080",
+})  # fmt: skip
 
 
 def runpod_rows(answer: bytes, today: str) -> Rows:
     """A row a GPU and count of the secure cloud that is in stock, under SkyPilot's names; the rate with the disk that a job orders."""
-    disk = _DISK_GB * _RUNPOD_DISK_USD_PER_GB_MONTH / _HOURS_A_MONTH
+    disk = _DISK_GB * USD_PER_GB_MONTH / _HOURS_A_MONTH
     document = _json(answer, "runpod")
     try:
         rows = []
         for gpu in document["data"]["gpuTypes"]:
-            name = _RUNPOD_NAMES.get(gpu["displayName"])
+            name = accelerator(gpu["displayName"])
             stock = (gpu.get("lowestPrice") or {}).get("stockStatus")
-            if name is None or not gpu.get("securePrice") or stock is None:
+            if gpu["displayName"] not in _RUNPOD_CARDS or not gpu.get("securePrice") or stock is None:
                 continue
             for count in range(1, int(gpu.get("maxGpuCountSecureCloud") or 0) + 1):
                 spot = round(gpu["secureSpotPrice"] * count + disk, 5) if gpu.get("secureSpotPrice") else 0.0

@@ -5,13 +5,12 @@ SkyPilot only the renting is needed. Its runtime, which takes another 20 s, is n
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.backends.observers.runpod import RunPodObserver
 from orchestrator.backends.observers.vast import VastObserver
-from orchestrator.backends.skypilot import notes
 from orchestrator.backends.skypilot.client import SkyClient
 from orchestrator.backends.skypilot.life import arm_command
 from orchestrator.backends.skypilot.shell import Address, Shell
@@ -86,35 +85,27 @@ class DirectReach:
         shell.run(arm_command(life_s))
         self._call_off(request)
 
-    def end(self, name: str, ids: tuple[str, ...], request: str) -> None:
-        keys = self._made(name)
-        for one in ids or self._all(name, keys):
+    def end(self, name: str, ids: tuple[str, ...], request: str, made: Mapping[str, str]) -> None:
+        for one in ids or self._all(name, made):
             try:
                 self._destroy(one, None)
             except PortError:
-                if not keys.get(one):
+                if not made.get(one):
                     raise
-                self._destroy(one, keys[one])  # by its own key, where the account's is no longer taken
+                self._destroy(one, made[one])  # by its own key, where the account's is no longer taken
         if not ids:
             self._call_off(request)
             self._ended.add(name)
 
-    def _made(self, name: str) -> dict[str, str]:
-        """The instances that the create calls made, listed or not, with their own keys; {} where the notes cannot be read."""
-        try:
-            return notes.read(self._folder / f"{name}{notes.SUFFIX}").keys
-        except OSError:
-            return {}
-
-    def _all(self, name: str, keys: dict[str, str]) -> tuple[str, ...]:
+    def _all(self, name: str, made: Mapping[str, str]) -> tuple[str, ...]:
         """Every id that may be alive: what was made, and what is listed. Raises PortError when neither says anything."""
         try:
             listed = [instance.id for instance in self.observer.instances(name)]
         except PortError:
-            if not keys:
+            if not made:
                 raise
             listed = []
-        return tuple(dict.fromkeys([*listed, *keys]))
+        return tuple(dict.fromkeys([*listed, *made]))
 
     def _call_off(self, request: str) -> None:
         """What SkyPilot still does with the instance is not needed, and must not go on once it is ended."""

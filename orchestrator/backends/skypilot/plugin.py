@@ -6,6 +6,8 @@ request to the process that serves it (``sky/server/requests/payloads.py``, ``re
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 from sky.server import plugins
 
 from orchestrator.backends.skypilot.order import CLOUD
+from orchestrator.backends.skypilot.repair_runpod import repair_runpod
+from orchestrator.backends.skypilot.repair_vast import repair_vast
 from orchestrator.backends.skypilot.worker import reread_price_lists
 
 # clouds on whose instances the account's key is left, for the order that CLOUD names
@@ -26,22 +30,9 @@ class Repairs(plugins.BasePlugin):  # type: ignore[misc]
         """Called in every process of the server. Idempotent."""
         keep_keys_home()
         reread_price_lists()
-        try:
-            import vastai
-
-            from orchestrator.backends.skypilot.repair_vast import repair_vast
-
-            repair_vast(vastai)
-        except ImportError:
-            pass  # no Vast on this machine
-        try:
-            import runpod
-
-            from orchestrator.backends.skypilot.repair_runpod import repair_runpod
-
-            repair_runpod(runpod)
-        except ImportError:
-            pass  # no RunPod on this machine
+        for client, repair in (("vastai", repair_vast), ("runpod", repair_runpod)):
+            if importlib.util.find_spec(client) is not None:  # else nothing is rented there from this machine
+                repair(importlib.import_module(client))
 
 
 def keep_keys_home() -> None:

@@ -51,8 +51,8 @@ class Reach(Protocol):
     def arm(self, name: str, life_s: float, request: str) -> None:
         """Set its own end. Raises PortError."""
 
-    def end(self, name: str, ids: tuple[str, ...], request: str) -> None:
-        """Ask for its end. Raises PortError."""
+    def end(self, name: str, ids: tuple[str, ...], request: str, made: Mapping[str, str]) -> None:
+        """Ask for its end. ``made``: what the create calls made, listed or not, with each one's own key. Raises PortError."""
 
     def close(self) -> None:
         """End the connections. Never raises."""
@@ -80,6 +80,13 @@ class Orders:
     def notes(self, name: str) -> Path:
         """Where the plugin notes what the create calls of this attempt came to."""
         return self._folder / f"{name}{SUFFIX}"
+
+    def made(self, name: str) -> Mapping[str, str]:
+        """The instances that are noted there, with their own keys; {} where the notes cannot be read."""
+        try:
+            return notes.read(self.notes(name)).keys
+        except OSError:
+            return {}
 
     def gpus(self, name: str) -> int:
         return int(self.read(name).get("gpus", 1))
@@ -177,7 +184,7 @@ class SkyRenter:
     def destroy(self, name: str, ids: tuple[str, ...]) -> None:
         if not self._orders.read(name) and not self.instances(name):
             return  # never ordered from here, and listed nowhere
-        self._cloud_of(name).end(name, ids, self._orders.read(name).get("request", ""))
+        self._cloud_of(name).end(name, ids, self._orders.read(name).get("request", ""), self._orders.made(name))
 
     def _cloud_of(self, name: str) -> Reach:
         cloud = str(self._orders.read(name).get("cloud"))

@@ -7,6 +7,7 @@ groups), so what must outlive its caller is an ``srun`` in the background of the
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class SlurmReach:
         if said.get("minutes") != minutes:
             raise PortError(f"SkyPilot's timer on {name} is {said.get('minutes')} minutes, {minutes} were ordered")
 
-    def end(self, name: str, ids: tuple[str, ...], request: str) -> None:
+    def end(self, name: str, ids: tuple[str, ...], request: str, made: Mapping[str, str]) -> None:
         jobs = [one for one in ids or tuple(instance.id for instance in self.observer.instances(name)) if one.isdecimal()]
         if jobs:
             on_login_node(self._cluster, ["scancel", *jobs], "did not take scancel")

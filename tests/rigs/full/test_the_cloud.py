@@ -28,16 +28,10 @@ def test_gone_in_mid_training(rig: VastRig, desk: Desk, how: str, record_propert
     assert len(rig.truth()) == 2
 
 
-def test_create_answers_500_after_its_effect(rig: VastRig, short: Desk, record_property: Record) -> None:
-    rig.misbehave(fail_after={"create": 1})
-    process = short.run()
-    short.ended(process, 0, 300.0)
-    settled(short, record_property)
-    never_two_at_once(rig)
-
-
-def test_create_answers_500_before_its_effect(rig: VastRig, short: Desk, record_property: Record) -> None:
-    rig.misbehave(fail_before={"create": 1})
+@pytest.mark.parametrize("when", ["fail_after", "fail_before"])
+def test_create_answers_500(rig: VastRig, short: Desk, when: str, record_property: Record) -> None:
+    """After its effect, or before it."""
+    rig.misbehave(**{when: {"create": 1}})
     process = short.run()
     short.ended(process, 0, 300.0)
     settled(short, record_property)

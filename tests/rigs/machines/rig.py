@@ -26,6 +26,7 @@ from tests.rigs.machines import control, image
 PROJECT = Path(__file__).resolve().parents[3]
 START_BOUND_S = 30.0
 GONE_BOUND_S = 15.0
+DRIVER = "580.65.06"  # the wheels at hand are of this line
 _TOOLS = {
     "/usr/sbin/sshd": "openssh-server",
     "ssh": "openssh-client",
@@ -101,6 +102,10 @@ class Emulated:
 
     def make_home(self, home: Path) -> None:
         """Add what the provider's setup page leaves in a user's home, and SkyPilot's price list."""
+        raise NotImplementedError
+
+    def fit(self) -> None:
+        """Let every machine have a driver on which the wheels at hand run."""
         raise NotImplementedError
 
     # --- the side door

@@ -7,11 +7,11 @@ with RunPodRig() as rig:
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
-from tests.rigs.machines.rig import Emulated, OneCloudRig, reason_missing
+from tests.rigs.machines.rig import DRIVER, Emulated, OneCloudRig, reason_missing
 from tests.rigs.runpod import catalogs
 from tests.rigs.runpod.cloud import API_PORT
 from tests.rigs.runpod.market import GpuType
@@ -32,6 +32,9 @@ class RunPodCloud(Emulated):
         settings.touch(mode=0o600)
         settings.write_text(f'[default]\napi_key = "{self.api_key}"\n')
         catalogs.seed_catalogs(home, self.gpus)
+
+    def fit(self) -> None:
+        self.gpus = [replace(gpu, driver_version=DRIVER, cuda=13.0) for gpu in self.gpus]
 
     @property
     def gpus(self) -> list[GpuType]:

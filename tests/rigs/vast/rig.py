@@ -7,11 +7,11 @@ with VastRig() as rig:
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
-from tests.rigs.machines.rig import PROJECT, Emulated, OneCloudRig, reason_missing
+from tests.rigs.machines.rig import DRIVER, PROJECT, Emulated, OneCloudRig, reason_missing
 from tests.rigs.vast import catalogs
 from tests.rigs.vast.cloud import API_PORT
 from tests.rigs.vast.market import Offer
@@ -32,6 +32,9 @@ class VastCloud(Emulated):
         key.touch(mode=0o600)
         key.write_text(self.api_key)
         catalogs.seed_catalogs(home, self.offers)
+
+    def fit(self) -> None:
+        self.offers = [replace(offer, driver_version=DRIVER) for offer in self.offers]
 
     @property
     def offers(self) -> list[Offer]:
